@@ -197,11 +197,12 @@ struct RouteCheck {
 
 /// Everything one input makes true, or nothing of it. A value: handlers fill it, the Committer commits it.
 struct Batch {
-    /// The input: n-th stanza of session `origin.source`, whose counter moves to n (`advances`); or a room's step; or
-    /// neither (source empty: an event of the server itself).
+    /// The input: n-th stanza of session `origin.source`, whose counter moves from `previous` to n (`advances`; stanzas in
+    /// between had no effects of their own); or a room's step; or neither (source empty: an event of the server itself).
     Origin origin;
     Epoch epoch;
     bool advances = false;
+    std::uint64_t previous = 0;
     bool room_step = false;           ///< origin.source is a room; `room_position` is the inbox position it used up
     std::uint64_t room_position = 0;
     std::vector<RouteCheck> checks;

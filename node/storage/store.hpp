@@ -137,6 +137,7 @@ enum class CommitStatus {
 struct CommitOutcome {
     CommitStatus status = CommitStatus::ok;
     std::vector<std::uint64_t> positions;  ///< L of each append, 0 where the target had the origin already or is gone
+    std::vector<std::uint64_t> room_positions;  ///< inbox position of each room input, 0 where it was there already
 };
 
 /// Makes batches true, in the order of submission, many in one transaction ("take what is queued"). While the back end
