@@ -50,8 +50,8 @@ struct MessageToAccount {
     Timestamp at;
     std::vector<MessageTarget>& targets;
     bool deliverable_offline = false;  ///< the rules say: nobody is there, keep it if it may be kept
-    bool archived = false;             ///< set by the archive
     Batch& batch;
+    bool archived = false;  ///< set by the archive
 };
 
 /// A local client sent a message to anybody (also a room or a foreign JID). For the sender's own archive and carbons.
