@@ -91,6 +91,13 @@ struct RosterChanged {
     Batch& batch;
 };
 
+/// An account took a contact off its roster; the item as it was. The other side is told by the handlers.
+struct ContactRemoved {
+    AccountData& account;
+    const RosterItem& item;
+    Batch& batch;
+};
+
 struct AccountRemoved {
     Jid account;
     AccountId id;

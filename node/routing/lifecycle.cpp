@@ -33,7 +33,7 @@ awaitable<void> pause(asio::io_context& io, milliseconds time) {
 
 }  // namespace
 
-awaitable<Result<bool>> Router::start() {
+awaitable<error_code> Router::start() {
     auto records = co_await log_.load_sessions();
     if (!records) co_return records.error();
     for (auto& record : *records) {
@@ -71,7 +71,7 @@ awaitable<Result<bool>> Router::start() {
     }
     log_info("sessions_restored", {{"count", static_cast<std::uint64_t>(sessions_.size())}});
     asio::co_spawn(io_, sweep(), asio::detached);
-    co_return true;
+    co_return error_code{};
 }
 
 awaitable<void> Router::stop() {

@@ -43,7 +43,7 @@ public:
     ~Router() override;
 
     /// Reads the sessions that survived the last run of this node and waits for their clients.
-    awaitable<Result<bool>> start();
+    awaitable<error_code> start();
     /// Ends all streams with `system-shutdown`; sessions that can be resumed stay.
     awaitable<void> stop();
 
