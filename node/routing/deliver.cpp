@@ -10,7 +10,7 @@ void Router::reserve_numbers(Batch& batch, std::vector<Session::SlotPtr>& slots)
         auto& append = batch.appends[i];
         const auto session = find_session(append.sid);
         if (!session) continue;
-        const bool live_message = append.kind != EntryKind::iq && append.origin.source != append.sid;
+        const bool live_message = append.kind != EntryKind::iq && append.kind != EntryKind::transient;
         if (live_message && session->mode == SessionMode::filling) {
             append.held = true;
             continue;

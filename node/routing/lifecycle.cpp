@@ -154,15 +154,7 @@ awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wante
     session->window = resumable ? std::min(wanted.count() > 0 ? wanted : options_.resume_window, options_.resume_window)
                                 : seconds(0);
     session->enable();
-    session->in_safe = session->in_read;
     Batch batch;
-    batch.origin = {session->state.sid, session->in_read, 0};
-    batch.epoch = session->state.epoch;
-    if (session->in_read > session->in_submitted) {
-        batch.advances = true;
-        batch.previous = session->in_submitted;
-        session->in_submitted = session->in_read;
-    }
     batch.sessions.push_back(record_of(session));
     co_return co_await committed(*this, io_, std::move(batch));
 }

@@ -83,7 +83,8 @@ void Router::decide(const SessionPtr& session, Element xml) {
     auto input = std::make_shared<Session::Input>();
     // The counter was moved when the stanza was read; what is still unread comes behind this one.
     input->n = session->in_read - session->unread.size();
-    input->batch.origin = {session->state.sid, input->n, 0};
+    // What comes before <enable/> is numbered apart: the counter of the session is the client's `h`.
+    input->batch.origin = {session->sm ? session->state.sid : session->state.sid + '#', input->n, 0};
     input->batch.epoch = session->state.epoch;
     session->inputs.push_back(input);
 
@@ -179,16 +180,18 @@ void Router::drain(const SessionPtr& session) {
             continue;
         }
         auto& batch = input->batch;
-        batch.advances = true;
-        batch.previous = session->in_submitted;
-        session->in_submitted = input->n;
+        if (session->sm) {
+            batch.advances = true;
+            batch.previous = session->in_submitted;
+            session->in_submitted = input->n;
+        }
         auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
         reserve_numbers(batch, *slots);
         committer_.submit(std::move(batch), [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
             input->done = true;
             if (outcome.status == CommitStatus::ok) {
                 deliver(back, outcome, *slots);
-                session->counted(input->n);
+                if (back.advances) session->counted(input->n);
             } else {
                 log_warn("batch_refused", {{"jid", session->state.jid.to_string()},
                                            {"status", static_cast<int>(outcome.status)}});

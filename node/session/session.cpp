@@ -153,7 +153,7 @@ void Session::attach(Wire& w) {
 
 void Session::enable() {
     sm = true;
-    sm_offset = in_read;
+    in_read = in_submitted = in_safe = 0;
     // What was written before is not counted by the client, and a stream that worked so far has delivered it.
     pop_front_acknowledged(written_);
     next_number_ = 0;

@@ -83,16 +83,15 @@ public:
     RouteEntry route;        ///< as last submitted
     bool routed = false;
 
-    // ---- input ----
+    // ---- input: counters start anew with <enable/>, so that they are the `h` of XEP-0198 ----
     std::uint64_t in_read = 0;       ///< stanzas read
     std::uint64_t in_submitted = 0;  ///< counter that the last submitted batch moves to
     std::uint64_t in_safe = 0;       ///< counter that is committed
-    std::uint64_t sm_offset = 0;     ///< `in` when stream management was enabled
     std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
     std::deque<std::shared_ptr<Input>> inputs;
     bool loading = false;
     bool advance_timer = false;
-    std::uint32_t h() const { return in_safe > sm_offset ? static_cast<std::uint32_t>(in_safe - sm_offset) : 0; }
+    std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
     bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
     /// The counter grew: answers what the client asked with `<r/>`.
     void counted(std::uint64_t safe);

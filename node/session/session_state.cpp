@@ -15,7 +15,6 @@ std::string encode_state(const Session& session) {
     message.set_inactive(state.inactive);
     for (const auto& jid : state.directed) message.add_directed(jid.to_string());
     for (const auto& jid : state.rooms) message.add_rooms(jid.to_string());
-    message.set_sm_offset(session.sm_offset);
     return message.SerializeAsString();
 }
 
@@ -36,7 +35,6 @@ bool decode_state(const std::string& bytes, Session& session) {
     for (const auto& text : message.rooms()) {
         if (auto jid = Jid::parse(text)) state.rooms.insert(std::move(*jid));
     }
-    session.sm_offset = message.sm_offset();
     return true;
 }
 

@@ -45,6 +45,9 @@ CommitOutcome BatchWriter::write(const Batch& batch) {
     archive(batch);
     rooms(batch);
     for (const auto& record : batch.sessions) sessions_.put(record);
+    for (const auto& sid : batch.filling) {
+        if (auto* session = sessions_.find(sid)) sessions_.set_mode(*session, SessionMode::filling);
+    }
     if (batch.advances) sessions_.advance(*sessions_.find(batch.origin.source), batch.origin.n);
     for (std::size_t i = 0; i < batch.appends.size(); ++i)
         outcome.positions[i] = sessions_.append(batch.appends[i]);

@@ -46,6 +46,7 @@ public:
 
     // For batches.
     void put(const SessionRecord& record);
+    void set_mode(Session& session, SessionMode mode);
     void advance(Session& session, std::uint64_t in);
     std::uint64_t append(
         const LogAppend& entry);  ///< its position; 0: origin taken already, target gone, or held
