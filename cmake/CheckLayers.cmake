@@ -1,3 +1,5 @@
+cmake_minimum_required(VERSION 3.25)
+
 # The arrows between folders: every #include "folder/…" of FOLDER names the folder itself or one of DEPENDS,
 # directly or through what those depend on (the allowed set is closed over below).
 set(reach_base base)

@@ -6,7 +6,8 @@ option(HEXAD_FUZZ "Build the fuzz targets (clang only)" OFF)
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+# No CMAKE_POSITION_INDEPENDENT_CODE: libraries and programs then share one (position independent) default, and the
+# precompiled header with it.
 
 add_library(hexad_options INTERFACE)
 target_compile_options(hexad_options INTERFACE
@@ -17,6 +18,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     -Wno-missing-field-initializers)
 else()
   target_compile_options(hexad_options INTERFACE -Wno-missing-field-initializers -Wno-missing-designated-field-initializers)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:SHELL:-Xclang -fno-pch-timestamp>")  # lets ccache keep users of the PCH
   target_link_options(hexad_options INTERFACE -fuse-ld=lld-19)
 endif()
 target_compile_definitions(hexad_options INTERFACE
@@ -35,4 +37,3 @@ find_package(OpenSSL REQUIRED)
 foreach(lib expat icu-uc icu-i18n sqlite3 libpq hiredis)
   pkg_check_modules(${lib} REQUIRED IMPORTED_TARGET ${lib})
 endforeach()
-find_package(spdlog REQUIRED)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iosfwd>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,8 @@ enum class XmlError {
     too_deep,               ///< policy-violation
     text_outside_stanza     ///< bad-format: non-white-space between stanzas
 };
+
+std::ostream& operator<<(std::ostream&, XmlError);
 
 struct XmlLimits {
     std::size_t max_stanza = 262144;  ///< bytes of one first-level child, from `<` to `>`
@@ -54,6 +57,9 @@ public:
     void set_limits(XmlLimits limits);
     /// True when no stanza is half read (used before an idle connection gives memory back).
     bool between_stanzas() const;
+    /// Between stanzas: gives back the parser's buffers (about 10 KiB); the next bytes make them anew from the header
+    /// that is kept. Does nothing at any other time.
+    void release_memory();
 
 private:
     struct Impl;

@@ -10,6 +10,7 @@
 namespace hexad {
 
 enum class JidError { no_domain, bad_localpart, bad_domainpart, bad_resourcepart, too_long };
+std::ostream& operator<<(std::ostream&, JidError);
 
 /// An XMPP address (RFC 7622 §3, with the stringprep profiles of RFC 6122), always prepared and valid. A value.
 class Jid {

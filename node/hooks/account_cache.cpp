@@ -1,0 +1,108 @@
+#include "hooks/account_cache.hpp"
+
+namespace hexad {
+
+AccountPtr AccountCache::find(const Jid& bare) {
+    const auto it = accounts_.find(bare);
+    if (it == accounts_.end()) return nullptr;
+    ages_.splice(ages_.end(), ages_, it->second.age);
+    return it->second.account;
+}
+
+bool AccountCache::known_missing(const Jid& bare) const { return missing_.contains(bare); }
+
+awaitable<Result<AccountPtr>> AccountCache::load(Jid bare) {
+    if (auto account = find(bare)) co_return account;
+    auto read = co_await store_.load_account(bare);
+    if (!read) co_return read.error();
+    // Somebody else may have loaded it (and decided changes on it) while we waited: theirs is the newer one.
+    if (auto account = find(bare)) co_return account;
+    if (!*read) {
+        if (missing_.size() > 10000) missing_.clear();
+        missing_.insert(bare);
+        co_return AccountPtr{};
+    }
+    co_return insert(std::move(**read));
+}
+
+AccountPtr AccountCache::insert(AccountData data) {
+    missing_.erase(data.jid);
+    auto account = std::make_shared<AccountData>(std::move(data));
+    ages_.push_back(account->jid);
+    accounts_[account->jid] = Slot{account, std::prev(ages_.end())};
+    index(*account);
+    trim();
+    return account;
+}
+
+void AccountCache::apply(AccountData& account, const AccountChange& change) {
+    if (change.changes_roster()) unindex(account);
+    change.apply_to(account);
+    if (change.changes_roster()) index(account);
+}
+
+awaitable<Result<AccountPtr>> AccountCache::reload(Jid bare) {
+    auto read = co_await store_.load_account(bare);
+    if (!read) co_return read.error();
+    const auto it = accounts_.find(bare);
+    if (!*read) {
+        if (it != accounts_.end()) remove(bare);
+        missing_.insert(bare);
+        co_return AccountPtr{};
+    }
+    if (it == accounts_.end()) co_return insert(std::move(**read));
+    auto account = it->second.account;
+    if ((*read)->version >= account->version || (*read)->id != account->id) {
+        unindex(*account);
+        *account = std::move(**read);
+        index(*account);
+    }
+    co_return account;
+}
+
+void AccountCache::remove(const Jid& bare) {
+    const auto it = accounts_.find(bare);
+    if (it == accounts_.end()) return;
+    unindex(*it->second.account);
+    ages_.erase(it->second.age);
+    accounts_.erase(it);
+}
+
+const std::unordered_set<AccountData*>& AccountCache::watchers(const Jid& contact) const {
+    const auto it = watchers_.find(contact);
+    return it == watchers_.end() ? none_ : it->second;
+}
+
+void AccountCache::index(AccountData& account) {
+    for (const auto& [jid, item] : account.roster) {
+        if (item.has_to()) watchers_[jid.bare()].insert(&account);
+    }
+}
+
+void AccountCache::unindex(AccountData& account) {
+    for (const auto& [jid, item] : account.roster) {
+        if (!item.has_to()) continue;
+        const auto it = watchers_.find(jid.bare());
+        if (it == watchers_.end()) continue;
+        it->second.erase(&account);
+        if (it->second.empty()) watchers_.erase(it);
+    }
+}
+
+void AccountCache::trim() {
+    // Accounts that a session holds are skipped; a bounded number of steps keeps an insertion cheap.
+    auto age = ages_.begin();
+    for (int steps = 0; accounts_.size() > capacity_ && age != ages_.end() && steps < 64; ++steps) {
+        const auto it = accounts_.find(*age);
+        ++age;
+        if (it->second.account.use_count() > 1) {
+            ages_.splice(ages_.end(), ages_, it->second.age);
+            continue;
+        }
+        unindex(*it->second.account);
+        ages_.erase(it->second.age);
+        accounts_.erase(it);
+    }
+}
+
+}  // namespace hexad

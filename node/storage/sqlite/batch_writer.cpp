@@ -1,0 +1,216 @@
+#include "storage/sqlite/batch_writer.hpp"
+
+#include <algorithm>
+
+#include "storage/sqlite/accounts.hpp"
+#include "storage/sqlite/rows.hpp"
+
+namespace hexad::sqlite {
+namespace {
+
+constexpr std::string_view room_prefix = "room:";
+
+std::string_view xml_of(const Bytes& bytes) { return bytes ? std::string_view(*bytes) : std::string_view{}; }
+
+const SessionRecord* record_of(const Batch& batch, std::string_view sid) {
+    const auto it = std::ranges::find(batch.sessions, sid, &SessionRecord::sid);
+    return it == batch.sessions.end() ? nullptr : &*it;
+}
+
+std::string_view room_of(const Batch& batch) {
+    std::string_view source = batch.origin.source;
+    if (source.starts_with(room_prefix)) source.remove_prefix(room_prefix.size());
+    return source;
+}
+
+}  // namespace
+
+BatchWriter::BatchWriter(Connection& db, SessionTable& sessions)
+    : db_(db),
+      sessions_(sessions),
+      insert_archive_(
+          db,
+          "INSERT INTO archive VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT(owner, stanza_id) DO "
+          "NOTHING") {}
+
+CommitOutcome BatchWriter::write(const Batch& batch) {
+    CommitOutcome outcome;
+    outcome.positions.assign(batch.appends.size(), 0);
+    outcome.room_positions.assign(batch.room_inputs.size(), 0);
+    const auto verdict = check(batch);
+    outcome.status = verdict.status;
+    if (verdict.status != CommitStatus::ok || verdict.done_before) return outcome;
+
+    for (const auto& one : batch.accounts) change(one);
+    archive(batch);
+    rooms(batch);
+    for (const auto& record : batch.sessions) sessions_.put(record);
+    for (const auto& sid : batch.filling) {
+        if (auto* session = sessions_.find(sid)) sessions_.set_mode(*session, SessionMode::filling);
+    }
+    if (batch.advances) sessions_.advance(*sessions_.find(batch.origin.source), batch.origin.n);
+    for (std::size_t i = 0; i < batch.appends.size(); ++i)
+        outcome.positions[i] = sessions_.append(batch.appends[i]);
+    for (std::size_t i = 0; i < batch.room_inputs.size(); ++i) {
+        outcome.room_positions[i] = sessions_.append(batch.room_inputs[i]);
+    }
+    for (const auto& occupant : batch.occupants) sessions_.put(occupant);
+    if (batch.room_step) sessions_.advance_room(sessions_.room(room_of(batch)), batch.room_position);
+    return outcome;
+}
+
+BatchWriter::Verdict BatchWriter::check(const Batch& batch) {
+    if (batch.advances) {
+        const auto* session = sessions_.find(batch.origin.source);
+        if (session == nullptr) {
+            // The stanza that binds brings its own record.
+            if (record_of(batch, batch.origin.source) == nullptr) return {CommitStatus::not_owner};
+        } else {
+            if (session->epoch != batch.epoch) return {CommitStatus::not_owner};
+            if (batch.origin.n <= session->in) return {CommitStatus::ok, true};
+            if (session->in != batch.previous) return {CommitStatus::out_of_order};
+        }
+    }
+    if (batch.room_step) {
+        const auto position = sessions_.room_position(room_of(batch));
+        if (position && batch.room_position <= *position) return {CommitStatus::ok, true};
+        // One node cannot lose a room to another; a room step that names an epoch is held to it all the same.
+        if (batch.epoch.e != 0) {
+            const auto jid = Jid::parse(room_of(batch));
+            if (!jid) return {CommitStatus::not_owner};
+            auto row = db_.query(
+                "SELECT epoch FROM room WHERE localpart=?2 AND host=(SELECT id FROM host WHERE name=?1)",
+                jid->domain(), jid->local());
+            if (row.next() && row.count(0) != batch.epoch.e) return {CommitStatus::not_owner};
+        }
+    }
+    if (const auto status = check_records(batch); status != CommitStatus::ok) return {status};
+    return {check_versions(batch)};
+}
+
+/// A record of a claimed or ended session comes from a carrier that has lost it.
+CommitStatus BatchWriter::check_records(const Batch& batch) {
+    for (const auto& record : batch.sessions) {
+        const auto* known = sessions_.find(record.sid);
+        if (known != nullptr ? known->epoch != record.epoch : sessions_.ended(record.sid))
+            return CommitStatus::not_owner;
+    }
+    return CommitStatus::ok;
+}
+
+CommitStatus BatchWriter::check_versions(const Batch& batch) {
+    for (std::size_t i = 0; i < batch.accounts.size(); ++i) {
+        const auto& change = batch.accounts[i];
+        std::optional<std::uint64_t> version;
+        for (std::size_t j = 0; j < i; ++j) {  // an earlier change of the same batch moves it
+            if (batch.accounts[j].account == change.account) version = batch.accounts[j].base_version + 1;
+        }
+        if (!version) {
+            auto row = db_.query("SELECT version FROM account WHERE id=?1", change.account);
+            if (row.next()) version = row.count(0);
+        }
+        if (version != change.base_version) return CommitStatus::version_moved;
+    }
+    return CommitStatus::ok;
+}
+
+void BatchWriter::change(const AccountChange& change) {
+    for (const auto& jid : change.remove) {
+        db_.run("DELETE FROM roster_item WHERE account=?1 AND jid=?2", change.account, jid.to_string());
+    }
+    for (const auto& item : change.put) {
+        db_.run("INSERT OR REPLACE INTO roster_item VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)", change.account,
+                item.jid.to_string(), item.name, join_groups(item.groups),
+                static_cast<int>(item.subscription), item.ask, item.approved, item.listed, item.pending_in);
+    }
+    for (const auto& jid : change.unblock) {
+        db_.run("DELETE FROM blocked WHERE account=?1 AND jid=?2", change.account, jid.to_string());
+    }
+    for (const auto& jid : change.block) {
+        db_.run("INSERT OR IGNORE INTO blocked VALUES(?1,?2)", change.account, jid.to_string());
+    }
+    if (change.archive) {
+        db_.run("DELETE FROM archive_rule WHERE account=?1", change.account);
+        for (const auto& jid : change.archive->always) {
+            db_.run("INSERT OR IGNORE INTO archive_rule VALUES(?1,?2,1)", change.account, jid);
+        }
+        for (const auto& jid : change.archive->never) {
+            db_.run("INSERT OR IGNORE INTO archive_rule VALUES(?1,?2,0)", change.account, jid);
+        }
+        db_.run("UPDATE account SET archive_default=?2 WHERE id=?1", change.account,
+                static_cast<int>(change.archive->by_default));
+    }
+    const auto version = static_cast<std::int64_t>(change.base_version + 1);
+    db_.run(
+        "UPDATE account SET version=?2, roster_version=CASE WHEN ?3 THEN ?2 ELSE roster_version END WHERE "
+        "id=?1",
+        change.account, version, change.changes_roster());
+}
+
+void BatchWriter::archive(const Batch& batch) {
+    for (const auto& row : batch.archive) {
+        auto& insert = insert_archive_;
+        insert.reset();
+        insert.bind(1, static_cast<std::int64_t>(sessions_.next_seq()));
+        insert.bind(2, row.owner).bind(3, row.stanza_id).bind(4, static_cast<int>(row.direction));
+        insert.bind(5, to_micros(row.at)).bind(6, row.with.bare_view()).bind(7, row.with.resource());
+        // Only what an account sent is ever looked for by its origin-id.
+        if (row.direction == Direction::out && !row.origin_id.empty()) {
+            insert.bind(8, row.origin_id).bind(9, Blob{row.content_hash});
+        } else {
+            insert.bind(8, nullptr).bind(9, nullptr);
+        }
+        insert.bind(10, xml_of(row.xml)).run();
+    }
+    for (const auto& row : batch.offline) {
+        sessions_.put_offline(row.owner, row.stanza_id, row.from.to_string(), row.at, xml_of(row.xml), false);
+    }
+    for (const auto& document : batch.documents) {
+        if (document.bytes.empty()) {
+            db_.run("DELETE FROM document WHERE owner=?1 AND kind=?2 AND key=?3", document.owner,
+                    document.kind, document.key);
+        } else {
+            db_.run(
+                "INSERT INTO document(owner, kind, key, bytes) VALUES(?1,?2,?3,?4) ON CONFLICT(owner, kind, "
+                "key) DO "
+                "UPDATE SET bytes=excluded.bytes",
+                document.owner, document.kind, document.key, Blob{document.bytes});
+        }
+    }
+}
+
+void BatchWriter::rooms(const Batch& batch) {
+    for (const auto& room : batch.rooms) {
+        db_.run("UPDATE room SET config=?2, subject=?3 WHERE id=?1", room.room, Blob{room.config},
+                room.subject);
+    }
+    for (const auto& one : batch.affiliations) {
+        if (one.affiliation == "none") {
+            db_.run("DELETE FROM room_affiliation WHERE room=?1 AND jid=?2", one.room, one.jid.to_string());
+        } else {
+            db_.run("INSERT OR REPLACE INTO room_affiliation VALUES(?1,?2,?3,?4,?5)", one.room,
+                    one.jid.to_string(), one.affiliation, one.nick, one.reason);
+        }
+    }
+    for (const auto& row : batch.room_archive) {
+        db_.run("INSERT INTO room_archive VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO NOTHING",
+                row.room << 32 | static_cast<std::int64_t>(row.hist), row.room, row.stanza_id,
+                to_micros(row.at), row.from.to_string(), xml_of(row.xml));
+        db_.run("UPDATE room SET hist=?2 WHERE id=?1 AND hist<?2", row.room,
+                static_cast<std::int64_t>(row.hist));
+    }
+    for (const auto id : batch.destroyed_rooms) {
+        std::string jid;
+        {
+            auto row = db_.query(
+                "SELECT localpart||'@'||name FROM room JOIN host ON host.id=room.host WHERE room.id=?1", id);
+            if (row.next()) jid = row.string(0);
+        }
+        db_.run("DELETE FROM room_affiliation WHERE room=?1", id);
+        db_.run("DELETE FROM room_archive WHERE key BETWEEN ?1 AND ?2", id << 32, (id << 32) | std::int64_t{0xffffffff});
+        db_.run("DELETE FROM room WHERE id=?1", id);
+        if (!jid.empty()) sessions_.clear_room(jid);
+    }
+}
+
+}  // namespace hexad::sqlite
