@@ -54,6 +54,8 @@ public:
     /// `settle`.
     awaitable<Result<SessionPtr, SessionRefusal>> resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire);
     awaitable<bool> settle(SessionPtr session, std::uint32_t h);
+    /// Whether a resumed stream must first answer an `<r/>`: another node could hold a newer stream of the same client.
+    bool resume_needs_proof() const { return !committer_.never_refuses(); }
     /// Enables stream management; false if it was enabled before. Resolves when it is safe.
     awaitable<bool> enable(SessionPtr session, bool resumable, seconds wanted);
     /// A stanza of the client, in the order of the stream.

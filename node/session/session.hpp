@@ -75,6 +75,7 @@ public:
     SessionPhase phase = SessionPhase::attached;
     bool sm = false;         ///< XEP-0198 enabled
     bool resumable = false;  ///< with resume
+    bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
     bool filling_now = false;
     bool restored = false;   ///< read from the log at start; its entries come with the claim
@@ -115,7 +116,7 @@ public:
     /// A new stream of this session answered with `h`: drops what it covers, numbers and writes the rest.
     void settle(std::uint32_t h);
     bool settled() const { return settled_; }
-    /// Starts counting (XEP-0198 `<enable/>`).
+    /// Starts counting, in both directions, right behind the `<enabled/>` just written (XEP-0198 §3).
     void enable();
     /// `<a h=…/>`; false: h is more than was sent.
     bool acknowledged(std::uint32_t h);
