@@ -502,7 +502,7 @@ awaitable<void> C2sConnection::bound(Element element) {
     }
     if (space == ns::sm) {
         if (element.name() == "r") {
-            session_->client_asks_ack();
+            context_->router.ack_requested(session_);
         } else if (element.name() == "a") {
             const auto text = element.attr("h");
             std::uint32_t h = 0;

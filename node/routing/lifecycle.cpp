@@ -63,6 +63,7 @@ awaitable<error_code> Router::start() {
         session->route = route_entry(session->state, options_.node);
         session->routed = true;
         sessions_[record.sid] = session;
+        by_jid_[record.jid] = session;
         RouteChange change;
         change.account = (*account)->jid;
         change.entry = session->route;
@@ -107,8 +108,10 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (!*account || (*account)->state != AccountState::active) co_return StanzaError::not_allowed();
     auto full = (*account)->jid.with_resource(resource.empty() ? random_id(8) : resource);
     if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
-    if (const auto* entry = routes_.find_session(*full)) {
-        if (const auto old = find_session(entry->sid)) kick(old, "conflict", "replaced by a new session");
+    // The old session's farewell comes before the new one's greeting, or contacts would be left with the former.
+    for (auto old = find_full(*full); old; old = find_full(*full)) {
+        kick(old, "conflict", "replaced by a new session");
+        co_await pause(io_, milliseconds(1));
     }
     const auto* route = routes_.find(bare);
     if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
@@ -124,6 +127,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     };
     session->attach(wire);
     sessions_[session->state.sid] = session;
+    by_jid_[*full] = session;
 
     Batch batch;
     SessionBound event{session->state, batch};
@@ -138,10 +142,15 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (committer_.never_refuses()) routes_.apply(change);
     batch.routes.push_back(std::move(change));
     if (!co_await committed(*this, io_, std::move(batch))) {
-        sessions_.erase(session->state.sid);
+        forget(session);
         co_return StanzaError::try_again();
     }
     co_return session;
+}
+
+SessionPtr Router::find_full(const Jid& full) const {
+    const auto it = by_jid_.find(full);
+    return it == by_jid_.end() ? nullptr : it->second;
 }
 
 awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wanted) {
@@ -244,6 +253,13 @@ void Router::stream_lost(const SessionPtr& session, bool clean) {
     if (session->over_limit()) begin_end(session);
 }
 
+void Router::forget(const SessionPtr& session) {
+    const auto it = by_jid_.find(session->state.jid);
+    if (it != by_jid_.end() && it->second == session) by_jid_.erase(it);
+    ticking_.erase(session);
+    sessions_.erase(session->state.sid);
+}
+
 void Router::kick(const SessionPtr& session, std::string condition, std::string text) {
     if (session->closing) return;
     auto* wire = session->wire;
@@ -320,8 +336,7 @@ awaitable<void> Router::end_session(SessionPtr session) {
         }
         co_await pause(io_, milliseconds(500));
     }
-    sessions_.erase(state.sid);
-    ticking_.erase(session);
+    forget(session);
 }
 
 awaitable<void> Router::sweep() {

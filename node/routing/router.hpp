@@ -64,9 +64,12 @@ public:
     void stream_lost(const SessionPtr& session, bool clean);
     /// Ends a session now: the client is told `condition`.
     void kick(const SessionPtr& session, std::string condition, std::string text);
+    /// The client sent `<r/>`: answered with what is safe now or within a tenth of a second, and again when it grows.
+    void ack_requested(const SessionPtr& session);
     void set_inactive(const SessionPtr& session, bool inactive);
 
     SessionPtr find_session(const std::string& sid) const;
+    SessionPtr find_full(const Jid& full) const;
     const std::unordered_map<std::string, SessionPtr>& sessions() const { return sessions_; }
     std::size_t attached() const;
 
@@ -93,6 +96,7 @@ private:
     void drain(const SessionPtr& session);
     void finish_input(const SessionPtr& session, Session::Input& input);
     void schedule_advance(const SessionPtr& session);
+    void advance_now(const SessionPtr& session);
     void add_state(const SessionPtr& session, Batch& batch);
 
     // decide.cpp: what becomes of a stanza
@@ -128,6 +132,7 @@ private:
     // lifecycle.cpp
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
+    void forget(const SessionPtr& session);
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
 
@@ -140,6 +145,7 @@ private:
     RouteTable routes_;
     AccountCache accounts_;
     std::unordered_map<std::string, SessionPtr> sessions_;
+    std::unordered_map<Jid, SessionPtr> by_jid_;
     std::unordered_set<SessionPtr> ticking_;
     std::unordered_set<std::string> host_set_;
     asio::steady_timer sweep_timer_;

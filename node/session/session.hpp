@@ -94,9 +94,13 @@ public:
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
     bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
-    /// The counter grew: answers what the client asked with `<r/>`.
+    /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in full.
     void counted(std::uint64_t safe);
-    void client_asks_ack();
+    /// The client sent `<r/>`. False: not all it sent is safe yet, and nothing was answered; the caller calls answer_ack()
+    /// a moment later whatever has become of it.
+    bool client_asks_ack();
+    void answer_ack();
+    bool ack_wanted() const { return ack_wanted_; }
 
     // ---- output ----
     /// Writes an unlogged stanza behind what is queued.
@@ -155,6 +159,7 @@ private:
     bool numbering_ = false;
     bool settled_ = true;
     bool ack_wanted_ = false;
+    std::uint64_t ack_target_ = 0;  ///< what the client wants covered
     bool asked_ = false;  ///< an `<r/>` of ours is under way
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
