@@ -79,7 +79,10 @@ private:
     }
 
     Verdict received(MessageToAccount& event) {
-        if (event.targets.empty() || !eligible(event.stanza.xml)) return Verdict::pass;
+        // §9: the mark was for the servers; the recipient does not see it.
+        const bool may_copy = eligible(event.stanza.xml);
+        event.xml.remove_if([](const Element& e) { return e.is("private", ns::carbons); });
+        if (event.targets.empty() || !may_copy) return Verdict::pass;
         const auto* route = ctx_.routes().find(event.recipient.jid);
         if (route == nullptr) return Verdict::pass;
         for (const auto& entry : route->sessions) {

@@ -35,6 +35,10 @@ private:
             }
         }
         Element copy = xml;
+        // XEP-0203 §4: only this server speaks for itself.
+        copy.remove_if([&](const Element& e) {
+            return e.is("delay", ns::delay) && e.attr("from") == event.recipient.jid.domain();
+        });
         copy.add(Element("delay", ns::delay)
                      .set("from", event.recipient.jid.domain())
                      .set("stamp", format_time(event.at)));

@@ -88,6 +88,7 @@ private:
             return StanzaError::bad_request("a roster set carries exactly one item");
         }
         const auto& element = *items.front();
+        if (!element.has_attr("jid")) return StanzaError::bad_request("the item has no jid");
         const auto jid = Jid::parse(element.attr("jid"));
         if (!jid) return StanzaError::jid_malformed();
         const auto old = account.roster.find(*jid);

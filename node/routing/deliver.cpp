@@ -93,24 +93,22 @@ void Router::deliver_notice(const Notice& notice) {
 void Router::apply_route(const RouteChange& change) {
     const auto* before = routes_.find_sid(change.account, change.entry.sid);
     const bool was_available = before != nullptr && before->available;
-    if (change.ended || find_session(change.entry.sid) != nullptr || change.entry.node != options_.node) {
-        routes_.apply(change);
-    }
+    const auto carried = find_session(change.entry.sid);
+    // A late change of a session that is on its way out must not bring its route back.
+    const bool stale = change.entry.node == options_.node && (!carried || carried->closing);
+    if (change.ended || !stale) routes_.apply(change);
     fan_out(change);
     if (!change.ended && change.entry.available && !was_available) {
-        const auto session = find_session(change.entry.sid);
-        if (session && !session->finished) greet(session);
+        if (carried && !carried->closing) greet(carried);
     }
-    const auto session = find_session(change.entry.sid);
-    if (!change.ended && session && !session->finished && session->mode == SessionMode::filling &&
-        !session->filling_now) {
-        session->filling_now = true;
-        asio::co_spawn(io_, fill(session), asio::detached);
+    if (!change.ended && carried && !carried->closing && carried->mode == SessionMode::filling && !carried->filling_now) {
+        carried->filling_now = true;
+        asio::co_spawn(io_, fill(carried), asio::detached);
     }
 }
 
 awaitable<void> Router::fill(SessionPtr session) {
-    while (!session->finished && session->mode == SessionMode::filling) {
+    while (!session->closing && session->mode == SessionMode::filling) {
         // A client that is slow to acknowledge gets its backlog in portions.
         if (session->unacked() > 300 || session->wire == nullptr) {
             asio::steady_timer pause(io_, milliseconds(session->wire == nullptr ? 500 : 50));

@@ -63,6 +63,7 @@ awaitable<error_code> Router::start() {
         session->route = route_entry(session->state, options_.node);
         session->routed = true;
         sessions_[record.sid] = session;
+        by_jid_[record.jid] = session;
         RouteChange change;
         change.account = (*account)->jid;
         change.entry = session->route;
@@ -92,7 +93,7 @@ awaitable<void> Router::stop() {
     }
     for (int i = 0; i < 500; ++i) {
         const bool ending = std::any_of(all.begin(), all.end(), [&](const SessionPtr& s) {
-            return s->finished && sessions_.contains(s->state.sid);
+            return s->closing && sessions_.contains(s->state.sid);
         });
         if (!ending && committer_.pending_bytes() == 0) break;
         co_await pause(io_, milliseconds(10));
@@ -107,8 +108,10 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (!*account || (*account)->state != AccountState::active) co_return StanzaError::not_allowed();
     auto full = (*account)->jid.with_resource(resource.empty() ? random_id(8) : resource);
     if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
-    if (const auto* entry = routes_.find_session(*full)) {
-        if (const auto old = find_session(entry->sid)) kick(old, "conflict", "replaced by a new session");
+    // The old session's farewell comes before the new one's greeting, or contacts would be left with the former.
+    for (auto old = find_full(*full); old; old = find_full(*full)) {
+        kick(old, "conflict", "replaced by a new session");
+        co_await pause(io_, milliseconds(1));
     }
     const auto* route = routes_.find(bare);
     if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
@@ -124,6 +127,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     };
     session->attach(wire);
     sessions_[session->state.sid] = session;
+    by_jid_[*full] = session;
 
     Batch batch;
     SessionBound event{session->state, batch};
@@ -138,10 +142,15 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (committer_.never_refuses()) routes_.apply(change);
     batch.routes.push_back(std::move(change));
     if (!co_await committed(*this, io_, std::move(batch))) {
-        sessions_.erase(session->state.sid);
+        forget(session);
         co_return StanzaError::try_again();
     }
     co_return session;
+}
+
+SessionPtr Router::find_full(const Jid& full) const {
+    const auto it = by_jid_.find(full);
+    return it == by_jid_.end() ? nullptr : it->second;
 }
 
 awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wanted) {
@@ -153,7 +162,6 @@ awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wante
     session->resumable = resumable;
     session->window = resumable ? std::min(wanted.count() > 0 ? wanted : options_.resume_window, options_.resume_window)
                                 : seconds(0);
-    session->enable();
     Batch batch;
     batch.sessions.push_back(record_of(session));
     co_return co_await committed(*this, io_, std::move(batch));
@@ -162,7 +170,7 @@ awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wante
 awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire) {
     const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
     auto session = find_session(sid);
-    if (!session || session->finished) {
+    if (!session || session->closing) {
         const auto tomb = co_await log_.tomb(sid);
         if (tomb && *tomb && (*tomb)->jid.bare() == bare) {
             co_return SessionRefusal{"cancel", "item-not-found", (*tomb)->in, true};
@@ -175,14 +183,14 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         session->detach();
         old->end("conflict", "resumed on another stream");
     }
-    for (int i = 0; i < 3000 && !session->finished; ++i) {
+    for (int i = 0; i < 3000 && !session->closing; ++i) {
         if (session->unread.empty() && session->inputs.empty()) {
             if (session->in_safe >= session->in_read) break;
             schedule_advance(session);
         }
         co_await pause(io_, milliseconds(10));
     }
-    if (session->finished) co_return not_found;
+    if (session->closing) co_return not_found;
     if (session->in_safe < session->in_read) co_return SessionRefusal{"wait", "resource-constraint", 0, false};
     if (static_cast<std::int32_t>(session->sent_count() - h) < 0 && !session->restored) {
         co_return SessionRefusal{"modify", "bad-request", 0, false};
@@ -194,7 +202,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         }
         co_return not_found;
     }
-    if (session->finished) co_return not_found;
+    if (session->closing) co_return not_found;
     if (auto* other = session->wire) {  // a second resume came in while we waited: the later one wins
         session->detach();
         other->end("conflict", "resumed on another stream");
@@ -232,7 +240,7 @@ awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
 
 void Router::stream_lost(const SessionPtr& session, bool clean) {
     session->detach();
-    if (session->finished) return;
+    if (session->closing) return;
     if (clean || !session->resumable) {
         begin_end(session);
         return;
@@ -245,8 +253,15 @@ void Router::stream_lost(const SessionPtr& session, bool clean) {
     if (session->over_limit()) begin_end(session);
 }
 
+void Router::forget(const SessionPtr& session) {
+    const auto it = by_jid_.find(session->state.jid);
+    if (it != by_jid_.end() && it->second == session) by_jid_.erase(it);
+    ticking_.erase(session);
+    sessions_.erase(session->state.sid);
+}
+
 void Router::kick(const SessionPtr& session, std::string condition, std::string text) {
-    if (session->finished) return;
+    if (session->closing) return;
     auto* wire = session->wire;
     session->detach();
     begin_end(session);
@@ -262,14 +277,26 @@ void Router::set_inactive(const SessionPtr& session, bool inactive) {
 }
 
 void Router::begin_end(const SessionPtr& session) {
-    if (session->finished) return;
-    session->finished = true;
+    if (session->closing) return;
+    session->closing = true;
+    if (committer_.never_refuses()) {
+        // From here on nothing is routed to it; what was decided before is in its log before the log is closed.
+        RouteChange change;
+        change.account = session->state.account->jid;
+        change.entry = session->route;
+        change.ended = true;
+        routes_.apply(change);
+    }
     asio::co_spawn(io_, end_session(session), asio::detached);
 }
 
 awaitable<void> Router::end_session(SessionPtr session) {
     auto& state = session->state;
-    // From here on nothing is routed to it; what was decided before is in the log before `end` runs.
+    // What the client sent before it went is finished first; only a store that is away makes this end early.
+    for (int i = 0; i < 1000 && !(session->unread.empty() && session->inputs.empty()); ++i) {
+        co_await pause(io_, milliseconds(5));
+    }
+    session->finished = true;
     RouteChange change;
     change.account = state.account->jid;
     change.entry = session->route;
@@ -285,7 +312,6 @@ awaitable<void> Router::end_session(SessionPtr session) {
     SessionClosed closed{state, batch};
     hooks_.run(closed);
     state.available = false;
-    routes_.apply(change);
     batch.routes.push_back(std::move(change));
     submit(std::move(batch));
     for (;;) {
@@ -310,8 +336,7 @@ awaitable<void> Router::end_session(SessionPtr session) {
         }
         co_await pause(io_, milliseconds(500));
     }
-    sessions_.erase(state.sid);
-    ticking_.erase(session);
+    forget(session);
 }
 
 awaitable<void> Router::sweep() {
@@ -331,7 +356,7 @@ awaitable<void> Router::sweep() {
         const auto now = wall_now();
         std::vector<SessionPtr> expired;
         for (const auto& [sid, session] : sessions_) {
-            if (session->phase == SessionPhase::detached && session->wire == nullptr && !session->finished &&
+            if (session->phase == SessionPhase::detached && session->wire == nullptr && !session->closing &&
                 (session->until <= now || session->over_limit())) {
                 expired.push_back(session);
             }

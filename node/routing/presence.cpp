@@ -208,6 +208,10 @@ void Router::fan_out(const RouteChange& change) {
             if (!entry.available || entry.node != options_.node) continue;
             const auto session = find_session(entry.sid);
             if (!session || session->finished) continue;
+            if (bare == change.account) {  // §4.2.2: the account's own resources, each by its name
+                session->push(make_bytes(addressed(change.broadcast, entry.jid)));
+                continue;
+            }
             if (bytes == nullptr) bytes = make_bytes(addressed(change.broadcast, bare));
             session->push(bytes);
         }

@@ -218,14 +218,29 @@ void Router::schedule_advance(const SessionPtr& session) {
     auto timer = std::make_shared<asio::steady_timer>(io_, milliseconds(50));
     timer->async_wait([this, session, timer](error_code) {
         session->advance_timer = false;
-        if (session->finished || !session->inputs.empty() || session->in_read == session->in_submitted) return;
-        auto input = std::make_shared<Session::Input>();
-        input->n = session->in_read - session->unread.size();
-        input->batch.origin = {session->state.sid, input->n, 0};
-        input->batch.epoch = session->state.epoch;
-        input->ready = input->durable = true;
-        session->inputs.push_back(std::move(input));
-        drain(session);
+        advance_now(session);
+    });
+}
+
+void Router::advance_now(const SessionPtr& session) {
+    if (session->finished || !session->sm || !session->inputs.empty()) return;
+    if (session->in_read - session->unread.size() == session->in_submitted) return;
+    auto input = std::make_shared<Session::Input>();
+    input->n = session->in_read - session->unread.size();
+    input->batch.origin = {session->state.sid, input->n, 0};
+    input->batch.epoch = session->state.epoch;
+    input->ready = input->durable = true;
+    session->inputs.push_back(std::move(input));
+    drain(session);
+}
+
+void Router::ack_requested(const SessionPtr& session) {
+    if (!session->sm || session->client_asks_ack()) return;
+    advance_now(session);
+    // A commit takes a millisecond or two; waiting for it spares the client a second answer.
+    auto timer = std::make_shared<asio::steady_timer>(io_, milliseconds(100));
+    timer->async_wait([session, timer](error_code) {
+        if (session->ack_wanted()) session->answer_ack();
     });
 }
 

@@ -54,6 +54,8 @@ public:
     /// `settle`.
     awaitable<Result<SessionPtr, SessionRefusal>> resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire);
     awaitable<bool> settle(SessionPtr session, std::uint32_t h);
+    /// Whether a resumed stream must first answer an `<r/>`: another node could hold a newer stream of the same client.
+    bool resume_needs_proof() const { return !committer_.never_refuses(); }
     /// Enables stream management; false if it was enabled before. Resolves when it is safe.
     awaitable<bool> enable(SessionPtr session, bool resumable, seconds wanted);
     /// A stanza of the client, in the order of the stream.
@@ -62,9 +64,12 @@ public:
     void stream_lost(const SessionPtr& session, bool clean);
     /// Ends a session now: the client is told `condition`.
     void kick(const SessionPtr& session, std::string condition, std::string text);
+    /// The client sent `<r/>`: answered with what is safe now or within a tenth of a second, and again when it grows.
+    void ack_requested(const SessionPtr& session);
     void set_inactive(const SessionPtr& session, bool inactive);
 
     SessionPtr find_session(const std::string& sid) const;
+    SessionPtr find_full(const Jid& full) const;
     const std::unordered_map<std::string, SessionPtr>& sessions() const { return sessions_; }
     std::size_t attached() const;
 
@@ -91,6 +96,7 @@ private:
     void drain(const SessionPtr& session);
     void finish_input(const SessionPtr& session, Session::Input& input);
     void schedule_advance(const SessionPtr& session);
+    void advance_now(const SessionPtr& session);
     void add_state(const SessionPtr& session, Batch& batch);
 
     // decide.cpp: what becomes of a stanza
@@ -126,6 +132,7 @@ private:
     // lifecycle.cpp
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
+    void forget(const SessionPtr& session);
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
 
@@ -138,6 +145,7 @@ private:
     RouteTable routes_;
     AccountCache accounts_;
     std::unordered_map<std::string, SessionPtr> sessions_;
+    std::unordered_map<Jid, SessionPtr> by_jid_;
     std::unordered_set<SessionPtr> ticking_;
     std::unordered_set<std::string> host_set_;
     asio::steady_timer sweep_timer_;

@@ -22,16 +22,21 @@ awaitable<void> commit_numbers(SessionLog& log, std::string sid, Epoch epoch, st
 void Session::counted(std::uint64_t safe) {
     if (safe <= in_safe) return;
     in_safe = safe;
-    if (sm && ack_wanted_ && wire != nullptr) {
-        ack_wanted_ = in_safe < in_read;
-        wire->send("<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(h()) + "'/>");
-    }
+    if (ack_wanted_ && in_safe >= ack_target_) answer_ack();
 }
 
-void Session::client_asks_ack() {
+void Session::answer_ack() {
     if (wire == nullptr) return;
+    ack_wanted_ = in_safe < ack_target_;
     wire->send("<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(h()) + "'/>");
-    ack_wanted_ = in_safe < in_read;
+}
+
+bool Session::client_asks_ack() {
+    ack_target_ = in_read;
+    ack_wanted_ = true;
+    if (in_safe < in_read) return false;
+    answer_ack();
+    return true;
 }
 
 void Session::append(SlotPtr slot) {

@@ -75,6 +75,7 @@ public:
     SessionPhase phase = SessionPhase::attached;
     bool sm = false;         ///< XEP-0198 enabled
     bool resumable = false;  ///< with resume
+    bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
     bool filling_now = false;
     bool restored = false;   ///< read from the log at start; its entries come with the claim
@@ -93,9 +94,13 @@ public:
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
     bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
-    /// The counter grew: answers what the client asked with `<r/>`.
+    /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in full.
     void counted(std::uint64_t safe);
-    void client_asks_ack();
+    /// The client sent `<r/>`. False: not all it sent is safe yet, and nothing was answered; the caller calls answer_ack()
+    /// a moment later whatever has become of it.
+    bool client_asks_ack();
+    void answer_ack();
+    bool ack_wanted() const { return ack_wanted_; }
 
     // ---- output ----
     /// Writes an unlogged stanza behind what is queued.
@@ -115,7 +120,7 @@ public:
     /// A new stream of this session answered with `h`: drops what it covers, numbers and writes the rest.
     void settle(std::uint32_t h);
     bool settled() const { return settled_; }
-    /// Starts counting (XEP-0198 `<enable/>`).
+    /// Starts counting, in both directions, right behind the `<enabled/>` just written (XEP-0198 §3).
     void enable();
     /// `<a h=…/>`; false: h is more than was sent.
     bool acknowledged(std::uint32_t h);
@@ -154,6 +159,7 @@ private:
     bool numbering_ = false;
     bool settled_ = true;
     bool ack_wanted_ = false;
+    std::uint64_t ack_target_ = 0;  ///< what the client wants covered
     bool asked_ = false;  ///< an `<r/>` of ours is under way
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
