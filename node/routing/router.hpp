@@ -133,6 +133,7 @@ private:
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
     void forget(const SessionPtr& session);
+    awaitable<void> drop_inherited(SessionPtr session);
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
 
