@@ -188,13 +188,15 @@ void Router::drain(const SessionPtr& session) {
             if (!input->ready) break;
             if (input->submitted) continue;
             // A presence between two messages is seen between them: it waits for the first, the second waits for it.
-            if (!input->durable && input != session->inputs.front() && shows_to_others(input->batch)) break;
+            const bool fence = !input->durable && shows_to_others(input->batch);
+            if (fence && input != session->inputs.front()) break;
             input->submitted = true;
             if (input->durable) {
                 commit_input(session, input);
             } else {
                 input->done = true;
             }
+            if (fence) break;
         }
         // Effects that need no commit are delivered when everything before them has been.
         while (!session->inputs.empty() && session->inputs.front()->done) {
