@@ -109,7 +109,10 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     auto full = (*account)->jid.with_resource(resource.empty() ? random_id(8) : resource);
     if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
     // The old session's farewell comes before the new one's greeting, or contacts would be left with the former.
+    bool inherits = false;
     for (auto old = find_full(*full); old; old = find_full(*full)) {
+        // Contacts see no flap: the new session takes the old one's availability over until it speaks for itself.
+        if (!old->closing && (old->state.available || old->inherits_presence)) inherits = old->replaced = true;
         kick(old, "conflict", "replaced by a new session");
         co_await pause(io_, milliseconds(1));
     }
@@ -126,6 +129,8 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
         if (auto s = weak.lock()) ticking_.insert(s);
     };
     session->attach(wire);
+    session->inherits_presence = inherits;
+    if (inherits) asio::co_spawn(io_, drop_inherited(session), asio::detached);
     sessions_[session->state.sid] = session;
     by_jid_[*full] = session;
 
@@ -253,6 +258,19 @@ void Router::stream_lost(const SessionPtr& session, bool clean) {
     if (session->over_limit()) begin_end(session);
 }
 
+awaitable<void> Router::drop_inherited(SessionPtr session) {
+    co_await pause(io_, seconds(5));
+    if (!session->inherits_presence || session->closing) co_return;
+    session->inherits_presence = false;
+    Batch batch;
+    RouteChange change;
+    change.account = session->state.account->jid;
+    change.entry = session->route;
+    change.broadcast = make_presence(session->state.jid, {}, "unavailable").to_string(ns::client);
+    batch.routes.push_back(std::move(change));
+    submit(std::move(batch));
+}
+
 void Router::forget(const SessionPtr& session) {
     const auto it = by_jid_.find(session->state.jid);
     if (it != by_jid_.end() && it->second == session) by_jid_.erase(it);
@@ -303,7 +321,7 @@ awaitable<void> Router::end_session(SessionPtr session) {
     change.ended = true;
     change.moves_version = true;
     Batch batch;
-    if (state.available) {
+    if ((state.available && !session->replaced) || session->inherits_presence) {
         change.broadcast = make_presence(state.jid, {}, "unavailable").to_string(ns::client);
         ResourceUnavailable event{state, {}, batch};
         hooks_.run(event);

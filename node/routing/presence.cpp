@@ -63,6 +63,7 @@ void Router::decide_presence(Stanza& stanza, const SessionPtr& session, Batch& b
 void Router::broadcast_presence(Stanza& stanza, const SessionPtr& session, Batch& batch) {
     auto& state = session->state;
     if (stanza.type() == "unavailable") {
+        session->inherits_presence = false;
         if (!state.available) {
             take_back_directed(state, batch);
             return;
@@ -82,6 +83,7 @@ void Router::broadcast_presence(Stanza& stanza, const SessionPtr& session, Batch
         refuse(stanza, session, StanzaError::bad_request("priority must be an integer from -128 to 127"), batch);
         return;
     }
+    session->inherits_presence = false;
     const bool took_messages = state.available && state.priority >= 0;
     state.presence = stanza.xml.to_string(ns::client);
     state.priority = *priority;

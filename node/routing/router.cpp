@@ -170,46 +170,69 @@ SessionRecord Router::record_of(const SessionPtr& session) const {
     return record;
 }
 
+namespace {
+
+/// Whether others see an effect of this batch that is not logged: presence, a directed notice.
+bool shows_to_others(const Batch& batch) {
+    return !batch.routes.empty() || std::any_of(batch.notices.begin(), batch.notices.end(), [&](const Notice& n) {
+        return n.audience != Notice::Audience::session || !batch.origin.source.starts_with(n.sid);
+    });
+}
+
+}  // namespace
+
 void Router::drain(const SessionPtr& session) {
-    for (auto& input : session->inputs) {
-        if (!input->ready) break;
-        if (input->submitted) continue;
-        input->submitted = true;
-        if (!input->durable) {
-            input->done = true;
-            continue;
-        }
-        auto& batch = input->batch;
-        if (session->sm) {
-            batch.advances = true;
-            batch.previous = session->in_submitted;
-            session->in_submitted = input->n;
-        }
-        auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
-        reserve_numbers(batch, *slots);
-        committer_.submit(std::move(batch), [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
-            input->done = true;
-            if (outcome.status == CommitStatus::ok) {
-                deliver(back, outcome, *slots);
-                if (back.advances) session->counted(input->n);
+    for (bool more = true; more;) {
+        more = false;
+        for (auto& input : session->inputs) {
+            if (!input->ready) break;
+            if (input->submitted) continue;
+            // A presence between two messages is seen between them: it waits for the first, the second waits for it.
+            const bool fence = !input->durable && shows_to_others(input->batch);
+            if (fence && input != session->inputs.front()) break;
+            input->submitted = true;
+            if (input->durable) {
+                commit_input(session, input);
             } else {
-                log_warn("batch_refused", {{"jid", session->state.jid.to_string()},
-                                           {"status", static_cast<int>(outcome.status)}});
+                input->done = true;
             }
-            input->batch = Batch{};
-            drain(session);
-        });
-    }
-    // Effects that need no commit are delivered when everything before them has been.
-    while (!session->inputs.empty() && session->inputs.front()->done) {
-        auto input = session->inputs.front();
-        session->inputs.pop_front();
-        if (!input->durable) deliver(input->batch, {}, {});
+            if (fence) break;
+        }
+        // Effects that need no commit are delivered when everything before them has been.
+        while (!session->inputs.empty() && session->inputs.front()->done) {
+            auto input = session->inputs.front();
+            session->inputs.pop_front();
+            if (!input->durable) deliver(input->batch, {}, {});
+            more = true;
+        }
     }
     if (session->inputs.empty() && session->unread.empty() && session->sm && session->in_read > session->in_submitted) {
         schedule_advance(session);
     }
     if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
+}
+
+void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Session::Input>& input) {
+    auto& batch = input->batch;
+    if (session->sm) {
+        batch.advances = true;
+        batch.previous = session->in_submitted;
+        session->in_submitted = input->n;
+    }
+    auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
+    reserve_numbers(batch, *slots);
+    committer_.submit(std::move(batch), [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
+        input->done = true;
+        if (outcome.status == CommitStatus::ok) {
+            deliver(back, outcome, *slots);
+            if (back.advances) session->counted(input->n);
+        } else {
+            log_warn("batch_refused",
+                     {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
+        }
+        input->batch = Batch{};
+        drain(session);
+    });
 }
 
 void Router::schedule_advance(const SessionPtr& session) {

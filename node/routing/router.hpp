@@ -94,6 +94,7 @@ private:
     awaitable<void> load_for(SessionPtr session, std::vector<Jid> accounts);
     void decide(const SessionPtr& session, Element xml);
     void drain(const SessionPtr& session);
+    void commit_input(const SessionPtr& session, const std::shared_ptr<Session::Input>& input);
     void finish_input(const SessionPtr& session, Session::Input& input);
     void schedule_advance(const SessionPtr& session);
     void advance_now(const SessionPtr& session);
@@ -133,6 +134,7 @@ private:
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
     void forget(const SessionPtr& session);
+    awaitable<void> drop_inherited(SessionPtr session);
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
 

@@ -77,6 +77,8 @@ public:
     bool resumable = false;  ///< with resume
     bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
+    bool replaced = false;           ///< ended by a new session of the same full JID, which has its availability
+    bool inherits_presence = false;  ///< contacts still see the session it replaced
     bool filling_now = false;
     bool restored = false;   ///< read from the log at start; its entries come with the claim
     seconds window{300};     ///< resume window
