@@ -1,96 +1,18 @@
 #include "ldap/connection.hpp"
 
-#include <algorithm>
 #include <csignal>
 #include <stdexcept>
 
 #include <ldap.h>
 
+#include "ldap/message.hpp"
+
 namespace hexad::ldap {
 
 namespace {
 
-timeval to_timeval(milliseconds time) {
-    return {static_cast<time_t>(time.count() / 1000), static_cast<suseconds_t>(time.count() % 1000 * 1000)};
-}
-
-struct FreeMessage {
-    void operator()(LDAPMessage* message) const { ldap_msgfree(message); }
-};
-using Message = std::unique_ptr<LDAPMessage, FreeMessage>;
-
-struct FreeControl {
-    void operator()(LDAPControl* control) const { ldap_control_free(control); }
-};
-using Control = std::unique_ptr<LDAPControl, FreeControl>;
-
-struct FreeControls {
-    void operator()(LDAPControl** controls) const { ldap_controls_free(controls); }
-};
-using Controls = std::unique_ptr<LDAPControl*, FreeControls>;
-
-std::string take(char* text) {
-    std::string result = text ? text : "";
-    ldap_memfree(text);
-    return result;
-}
-
-std::string lowered(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    return text;
-}
-
-Entry read_entry(LDAP* handle, LDAPMessage* message) {
-    Entry entry;
-    entry.dn = take(ldap_get_dn(handle, message));
-    BerElement* at = nullptr;
-    for (char* name = ldap_first_attribute(handle, message, &at); name != nullptr;
-         name = ldap_next_attribute(handle, message, at)) {
-        auto& values = entry.attributes[lowered(name)];
-        if (berval** found = ldap_get_values_len(handle, message, name)) {
-            for (berval** value = found; *value != nullptr; ++value)
-                values.emplace_back((*value)->bv_val, (*value)->bv_len);
-            ldap_value_free_len(found);
-        }
-        ldap_memfree(name);
-    }
-    if (at != nullptr) ber_free(at, 0);
-    return entry;
-}
-
-std::vector<std::string> read_reference(LDAP* handle, LDAPMessage* message) {
-    std::vector<std::string> result;
-    char** urls = nullptr;
-    if (ldap_parse_reference(handle, message, &urls, nullptr, 0) != LDAP_SUCCESS || urls == nullptr)
-        return result;
-    for (char** url = urls; *url != nullptr; ++url) result.emplace_back(*url);
-    ber_memvfree(reinterpret_cast<void**>(urls));
-    return result;
-}
-
-int to_scope(Scope scope) {
-    switch (scope) {
-        case Scope::base:
-            return LDAP_SCOPE_BASE;
-        case Scope::one_level:
-            return LDAP_SCOPE_ONELEVEL;
-        case Scope::subtree:
-            return LDAP_SCOPE_SUBTREE;
-    }
-    return LDAP_SCOPE_SUBTREE;
-}
-
-std::vector<char*> to_attributes(const SearchRequest& request) {
-    std::vector<char*> result;
-    for (const auto& name : request.attributes) result.push_back(const_cast<char*>(name.c_str()));
-    if (!result.empty()) result.push_back(nullptr);
-    return result;
-}
-
 /// The page cookie of a search result: empty after the last page.
-std::string page_cookie(LDAP* handle, LDAPControl** controls) {
-    LDAPControl* found = controls ? ldap_control_find(LDAP_CONTROL_PAGEDRESULTS, controls, nullptr) : nullptr;
+std::string page_cookie(LDAP* handle, LDAPControl* found) {
     if (found == nullptr) return {};
     ber_int_t estimate = 0;
     berval cookie{};
@@ -98,56 +20,6 @@ std::string page_cookie(LDAP* handle, LDAPControl** controls) {
     std::string result(cookie.bv_val ? cookie.bv_val : "", cookie.bv_len);
     ber_memfree(cookie.bv_val);
     return result;
-}
-
-/// What the callbacks of libldap's content synchronisation share.
-struct Refresh {
-    const SyncHandlers& handlers;
-    SyncSummary summary;
-    bool is_finished = false;  ///< the server's SearchResultDone came
-};
-
-std::string to_uuid(const berval* uuid) {
-    return uuid ? std::string(uuid->bv_val, uuid->bv_len) : std::string();
-}
-
-int on_sync_entry(ldap_sync_t* sync, LDAPMessage* message, berval* uuid, ldap_sync_refresh_t phase) {
-    auto& refresh = *static_cast<Refresh*>(sync->ls_private);
-    switch (phase) {
-        case LDAP_SYNC_CAPI_PRESENT:
-            refresh.handlers.present(to_uuid(uuid));
-            break;
-        case LDAP_SYNC_CAPI_DELETE:
-            refresh.handlers.deleted(to_uuid(uuid));
-            break;
-        default:
-            ++refresh.summary.read.entries;
-            refresh.handlers.changed(to_uuid(uuid), read_entry(sync->ls_ld, message));
-    }
-    return LDAP_SUCCESS;
-}
-
-int on_sync_reference(ldap_sync_t* sync, LDAPMessage* message) {
-    auto& refresh = *static_cast<Refresh*>(sync->ls_private);
-    for (auto& url : read_reference(sync->ls_ld, message))
-        refresh.summary.read.referrals.push_back(std::move(url));
-    return LDAP_SUCCESS;
-}
-
-int on_sync_set(ldap_sync_t* sync, LDAPMessage*, BerVarray uuids, ldap_sync_refresh_t phase) {
-    auto& refresh = *static_cast<Refresh*>(sync->ls_private);
-    const bool are_present = phase == LDAP_SYNC_CAPI_PRESENTS_IDSET;
-    if (!are_present && phase != LDAP_SYNC_CAPI_DELETES_IDSET) return LDAP_SUCCESS;
-    for (berval* uuid = uuids; uuid != nullptr && uuid->bv_val != nullptr; ++uuid)
-        (are_present ? refresh.handlers.present : refresh.handlers.deleted)(to_uuid(uuid));
-    return LDAP_SUCCESS;
-}
-
-int on_sync_result(ldap_sync_t* sync, LDAPMessage*, int refresh_deletes) {
-    auto& refresh = *static_cast<Refresh*>(sync->ls_private);
-    refresh.is_finished = true;
-    refresh.summary.unmentioned_are_gone = refresh_deletes == 0;
-    return LDAP_SUCCESS;
 }
 
 }  // namespace
@@ -263,17 +135,9 @@ LdapResult<BindAnswer> LdapConnection::bind(const std::string& dn, const std::st
     }
     if (kind < 0) return failure(LDAP_SERVER_DOWN);
 
-    int code = LDAP_SUCCESS;
-    char* diagnostic = nullptr;
-    LDAPControl** answered = nullptr;
-    if (const int parsed =
-            ldap_parse_result(handle_.get(), raw, &code, nullptr, &diagnostic, nullptr, &answered, 0);
-        parsed != LDAP_SUCCESS)
-        return failure(parsed);
-    const Controls returned(answered);
-    Failure told{code, ldap_err2string(code), take(diagnostic)};
-    if (LDAPControl* found =
-            answered ? ldap_control_find(LDAP_CONTROL_PASSWORDPOLICYRESPONSE, answered, nullptr) : nullptr) {
+    const auto outcome = read_outcome(handle_.get(), raw);
+    Failure told = outcome.failure();
+    if (LDAPControl* found = outcome.find(LDAP_CONTROL_PASSWORDPOLICYRESPONSE)) {
         ber_int_t expires = 0;
         ber_int_t grace = 0;
         LDAPPasswordPolicyError error = PP_noError;
@@ -282,7 +146,7 @@ LdapResult<BindAnswer> LdapConnection::bind(const std::string& dn, const std::st
             error != PP_noError)
             told.password_policy = static_cast<int>(error);
     }
-    if (code != LDAP_SUCCESS) return told;
+    if (outcome.code != LDAP_SUCCESS) return told;
     return BindAnswer{told.password_policy};
 }
 
@@ -324,9 +188,10 @@ ReadSummary LdapConnection::search(const SearchRequest& request, const std::func
         }
         LDAPControl* controls[] = {page.get(), nullptr};
         int id = 0;
-        int code = ldap_search_ext(handle_.get(), request.base.c_str(), to_scope(request.scope),
-                                   request.filter.c_str(), attributes.empty() ? nullptr : attributes.data(),
-                                   0, page ? controls : nullptr, nullptr, nullptr, request.size_limit, &id);
+        const int code =
+            ldap_search_ext(handle_.get(), request.base.c_str(), to_scope(request.scope),
+                            request.filter.c_str(), attributes.empty() ? nullptr : attributes.data(), 0,
+                            page ? controls : nullptr, nullptr, nullptr, request.size_limit, &id);
         if (code != LDAP_SUCCESS) {
             summary.failure = failure(code);
             return summary;
@@ -347,18 +212,12 @@ ReadSummary LdapConnection::search(const SearchRequest& request, const std::func
                     break;
                 case LDAP_RES_SEARCH_RESULT: {
                     is_done = true;
-                    LDAPControl** answered = nullptr;
-                    char* diagnostic = nullptr;
-                    const int parsed = ldap_parse_result(handle_.get(), raw, &code, nullptr, &diagnostic,
-                                                         nullptr, &answered, 0);
-                    const Controls returned(answered);
-                    std::string words = take(diagnostic);
-                    if (parsed != LDAP_SUCCESS) code = parsed;
-                    if (code != LDAP_SUCCESS) {
-                        summary.failure = Failure{code, ldap_err2string(code), std::move(words)};
+                    const auto outcome = read_outcome(handle_.get(), raw);
+                    if (outcome.code != LDAP_SUCCESS) {
+                        summary.failure = outcome.failure();
                         return summary;
                     }
-                    cookie = page_cookie(handle_.get(), answered);
+                    cookie = page_cookie(handle_.get(), outcome.find(LDAP_CONTROL_PAGEDRESULTS));
                     break;
                 }
                 case 0:
@@ -407,42 +266,6 @@ LdapResult<std::vector<std::string>> LdapConnection::values_of(const std::string
         }
         if (!has_more) return values;
     }
-}
-
-SyncSummary LdapConnection::refresh(const SearchRequest& request, const std::string& cookie,
-                                    const SyncHandlers& handlers) {
-    Refresh refresh{handlers, {}, false};
-    auto attributes = to_attributes(request);
-    ldap_sync_t sync;
-    ldap_sync_initialize(&sync);
-    sync.ls_base = const_cast<char*>(request.base.c_str());
-    sync.ls_scope = to_scope(request.scope);
-    sync.ls_filter = const_cast<char*>(request.filter.c_str());
-    sync.ls_attrs = attributes.empty() ? nullptr : attributes.data();
-    sync.ls_timelimit = 0;
-    sync.ls_sizelimit = 0;
-    sync.ls_timeout = static_cast<int>(std::max<std::int64_t>(1, timeout_.count() / 1000));
-    sync.ls_search_entry = on_sync_entry;
-    sync.ls_search_reference = on_sync_reference;
-    sync.ls_intermediate = on_sync_set;
-    sync.ls_search_result = on_sync_result;
-    sync.ls_private = &refresh;
-    sync.ls_ld = handle_.get();
-    if (!cookie.empty()) {
-        berval from{cookie.size(), const_cast<char*>(cookie.data())};
-        ber_dupbv(&sync.ls_cookie, &from);
-    }
-    int code = ldap_sync_init_refresh_only(&sync);
-    if (code == LDAP_SUCCESS && !refresh.is_finished)
-        code = LDAP_TIMEOUT;  // the call ends like that without an answer
-    refresh.summary.refresh_required = code == LDAP_SYNC_REFRESH_REQUIRED;
-    if (code != LDAP_SUCCESS) refresh.summary.read.failure = failure(code);
-    if (sync.ls_cookie.bv_val != nullptr) {
-        refresh.summary.cookie.assign(sync.ls_cookie.bv_val, sync.ls_cookie.bv_len);
-        ber_memfree(sync.ls_cookie.bv_val);
-    }
-    if (code != LDAP_SUCCESS) refresh.summary.cookie.clear();
-    return std::move(refresh.summary);
 }
 
 }  // namespace hexad::ldap

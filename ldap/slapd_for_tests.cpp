@@ -129,7 +129,10 @@ void Slapd::stop() {
     pid_ = -1;
 }
 
-void Slapd::freeze() { ::kill(pid_, SIGSTOP); }
+void Slapd::freeze() {
+    ::kill(pid_, SIGSTOP);
+    ::waitpid(pid_, nullptr, WUNTRACED);  // until every thread of it stands still
+}
 void Slapd::thaw() { ::kill(pid_, SIGCONT); }
 
 void Slapd::modify(const std::string& ldif) const {
