@@ -51,8 +51,7 @@ def start(lab, name):
     address = lab.address_of(name)
     for port in ("c2s", "c2s_tls", "https", "admin"):
         processes.check_free(address, PORTS[port], name)
-    command = [program(lab, "hexad"), "--config", configuration.path(lab), "--data", home, "--supervise"]
-    command += ["--address", address] if lab.single else ["--node", name]
+    command = [program(lab, "hexad"), "--config", configuration.path(lab), "--data", home, "--node", name, "--supervise"]
     pid = processes.start(command, log(lab, name), group=group_id(lab, name), cwd=home)
     lab.state["supervisors"][name] = processes.remember(pid)
     lab.save()
