@@ -6,14 +6,11 @@
 #include <string_view>
 
 #include "ldap/escape.hpp"
+#include "require.hpp"
 
 using namespace hexad::ldap;
 
 namespace {
-
-void require(bool holds) {
-    if (!holds) std::abort();
-}
 
 /// What a filter makes of an escaped value (RFC 4515 §3).
 std::string unescape_filter(std::string_view text) {
@@ -23,7 +20,7 @@ std::string unescape_filter(std::string_view text) {
             out += text[at];
             continue;
         }
-        require(at + 2 < text.size());
+        REQUIRE_PROPERTY(at + 2 < text.size());
         out += static_cast<char>(std::stoi(std::string(text.substr(at + 1, 2)), nullptr, 16));
         at += 2;
     }
@@ -36,16 +33,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view text(reinterpret_cast<const char*>(data), size);
 
     const auto filter = escape_filter(text);
-    require(filter.find_first_of("*()") == std::string::npos && filter.find('\0') == std::string::npos);
-    require(unescape_filter(filter) == text);
+    REQUIRE_PROPERTY(filter.find_first_of("*()") == std::string::npos &&
+                     filter.find('\0') == std::string::npos);
+    REQUIRE_PROPERTY(unescape_filter(filter) == text);
 
     const Dn own{{{"cn", std::string(text)}}, {{"dc", "test"}}};
-    require(parse_dn(to_string(own)) == own);
+    REQUIRE_PROPERTY(parse_dn(to_string(own)) == own);
 
     if (const auto dn = parse_dn(text)) {
-        require(parse_dn(to_string(*dn)) == dn);
-        require(is_within(*dn, *dn));
-        require(is_within(*dn, {}));
+        REQUIRE_PROPERTY(parse_dn(to_string(*dn)) == dn);
+        REQUIRE_PROPERTY(is_within(*dn, *dn));
+        REQUIRE_PROPERTY(is_within(*dn, {}));
     }
     return 0;
 }
