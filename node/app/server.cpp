@@ -21,6 +21,7 @@
 #include "io/tls_context.hpp"
 #include "modules/builtin_modules.hpp"
 #include "net/c2s_connection.hpp"
+#include "placement/placement.hpp"
 #include "routing/ha_manager.hpp"
 #include "routing/router.hpp"
 #include "storage/postgres/engine.hpp"
@@ -77,7 +78,7 @@ struct Server::Impl {
     SessionLog& session_log() { return cluster ? static_cast<SessionLog&>(*cluster) : engine->session_log(); }
     void open_store();
     void open_cluster();
-    awaitable<std::string> assign();
+    awaitable<std::vector<std::string>> assign(std::size_t count);
     awaitable<void> join_cluster();
     void build_tls();
     void build_core(const std::string& secret);
@@ -236,7 +237,7 @@ void Server::Impl::serve_admin_api() {
     context.not_ready_reason = [] { return std::string("initializing"); };
     context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
     context.nodes = [this] { return node_states(); };
-    context.assign = [this] { return assign(); };
+    context.assign = [this](std::size_t count) { return assign(count); };
     context.account_changed = [this](const Jid& jid) {
         auth->forget(jid);
         if (cluster) cluster->announce_account(jid);
@@ -282,22 +283,14 @@ void Server::Impl::on_signal() {
     });
 }
 
-awaitable<std::string> Server::Impl::assign() {
-    // Lowest share of its capacity first; ties by name. Nobody with room: unassigned.
+awaitable<std::vector<std::string>> Server::Impl::assign(std::size_t count) {
+    std::vector<Placement> nodes;
     std::map<std::string, std::uint64_t> by_node;
     if (const auto counts = co_await store().assignment_counts()) by_node = *counts;
-    std::string best;
-    double best_share = 1.0;
     for (const auto& group : config().groups) {
-        for (const auto& n : group.nodes) {
-            const double share = static_cast<double>(by_node[n.name]) / n.capacity;
-            if (share < best_share || (share == best_share && !best.empty() && n.name < best)) {
-                best = n.name;
-                best_share = share;
-            }
-        }
+        for (const auto& n : group.nodes) nodes.push_back({n.name, by_node[n.name], n.capacity});
     }
-    co_return best;
+    co_return place_balanced(std::move(nodes), count);
 }
 
 awaitable<void> Server::Impl::join_cluster() {
