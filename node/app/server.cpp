@@ -296,6 +296,7 @@ awaitable<std::vector<std::string>> Server::Impl::assign(std::size_t count) {
 awaitable<void> Server::Impl::join_cluster() {
     // The gate: store (opened before) and Redis; management answers meanwhile.
     while (!co_await cluster->join(seconds(30))) log_warn("gate_waiting", {{"node", options.node}, {"reason", "state-store"}});
+    std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster->incarnation() << '\n';
     while (const auto error = co_await cluster->follow()) {
         log_warn("gate_waiting", {{"node", options.node}, {"reason", "replica"}, {"error", error.message()}});
         asio::steady_timer pause(io, milliseconds(500));
