@@ -23,7 +23,7 @@ def login(lab, node, jid, password, mechanism="SCRAM-SHA-1", resource="lab"):
 
 @check
 def all_nodes_are_in_their_groups_and_normal(lab):
-    nodes = {node["name"]: node for node in lab.status()["nodes"]}
+    nodes = {node["name"]: node for node in lab.json("status")["nodes"]}
     assert {name: node["group"] for name, node in nodes.items()} == {"n1": "g1", "n2": "g1", "n3": "g2"}
     assert nodes["n1"]["state"] == nodes["n2"]["state"] == "normal" and nodes["n3"]["state"] == "standalone", nodes
     assert all(node["serving"] == [name] for name, node in nodes.items())
@@ -31,7 +31,7 @@ def all_nodes_are_in_their_groups_and_normal(lab):
 
 @check
 def services_are_listed(lab):
-    services = {service["name"]: service for service in lab.status()["services"]}
+    services = {service["name"]: service for service in lab.json("status")["services"]}
     assert set(services) == {"redis", "postgres", "slapd", "sync"}
     assert all(service["pid"] for service in services.values())
     assert services["redis"]["address"] == f"127.0.{lab.instance}.10"
@@ -39,7 +39,7 @@ def services_are_listed(lab):
 
 @check
 def people_and_users_are_assigned_evenly(lab):
-    assigned = [node["assigned"] for node in lab.status()["nodes"]]
+    assigned = [node["assigned"] for node in lab.json("status")["nodes"]]
     assert sum(assigned) == 50 and max(assigned) - min(assigned) <= 1, assigned
 
 
@@ -70,9 +70,9 @@ def a_message_crosses_from_node_to_node(lab):
 @check
 def every_service_can_be_killed_and_started(lab):
     for name in ("slapd", "redis", "postgres"):
-        lab.run("kill", name)
-        assert next(one for one in lab.status()["services"] if one["name"] == name)["pid"] is None
-        lab.run("start", name)
+        lab("kill", name)
+        assert next(one for one in lab.json("status")["services"] if one["name"] == name)["pid"] is None
+        lab("start", name)
     user = next(user for user in lab.users() if user["source"] == "local")
     eventually(lambda: can_log_in(lab, user), 40, 1)
 
@@ -92,15 +92,15 @@ def a_cut_from_clients_is_felt_and_healed(lab):
         return
     user = next(user for user in lab.users() if user["source"] == "local")
     client = login(lab, "n2", user["jid"], user["password"])
-    lab.run("cut", "n2", "--from", "clients")
+    lab("cut", "n2", "--from", "clients")
     try:
         client.sends_raw("<iq type='get' id='cut'><ping xmlns='urn:xmpp:ping'/></iq>")
         client.receives_nothing(1)
     finally:
-        lab.run("heal")
+        lab("heal")
     client.receives("<iq id='cut' type='result'/>", timeout=20)
     client.closes()
 
 
-with Lab("--nodes", 3, "--people", 30, "--users", 20) as up:
+with Lab("--nodes", "3", "--people", "30", "--users", "20") as up:
     checks.run(up)

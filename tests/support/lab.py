@@ -1,57 +1,70 @@
-"""A lab for a test: a free instance, always taken down."""
+"""A lab for a test: started on a free instance, its nodes and users as `lab status` and `lab users` tell, ended at exit."""
 import json
+import os
 import pathlib
+import socket
 import subprocess
+import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = REPOSITORY / "cluster-config" / "lab"
-
-
-class LabFailed(AssertionError):
-    """A lab command ended otherwise than the test says."""
+LAB = REPOSITORY / "cluster-config" / "lab"
 
 
 def free_instance():
-    """An instance whose default folder does not exist; tests take them from the top, people from the bottom."""
-    for number in range(99, 19, -1):
-        if not pathlib.Path(f"/tmp/hexad-lab-{number}").exists():
-            return number
+    for number in range(20 + os.getpid() % 60, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind((f"127.0.{number}.11", 5222))
+                return number
+            except OSError:
+                continue
     raise RuntimeError("no free lab instance")
 
 
 class Lab:
-    """`with Lab("--nodes", 2, "--users", 10) as lab:` is up inside, and gone afterwards."""
-
-    def __init__(self, *arguments):
-        self.arguments = list(map(str, arguments))
-        self.instance = free_instance()
+    def __init__(self, *arguments, instance=None):
+        self.instance = free_instance() if instance is None else instance
+        self.arguments = arguments
 
     def __enter__(self):
-        try:
-            self.run("up", *self.arguments)
-        except LabFailed:
-            self.run("down", status=None)
-            raise
+        self("up", *self.arguments, timeout=1800)
+        self.status = self.json("status")
+        self.domain = self.status["domain"]
         return self
 
-    def __exit__(self, *_):
-        self.run("down", status=None)
+    def __exit__(self, kind, *_):
+        if kind is not None and os.environ.get("HEXAD_KEEP_LAB"):
+            return
+        self("down", check=False)
 
-    def run(self, verb, *arguments, status=0, seconds=900):
-        """Output of a lab command; another exit status than `status` fails the test (None: any will do)."""
-        done = subprocess.run([PROGRAM, verb, "--instance", str(self.instance), *map(str, arguments)],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
-        if status is not None and done.returncode != status:
-            raise LabFailed(f"lab {verb} {' '.join(map(str, arguments))}: exit status {done.returncode}, not {status}\n"
-                            f"{done.stdout}{done.stderr}")
+    def __call__(self, *words, check=True, timeout=300):
+        """`lab WORDS`; its standard output. Raises with what it said if it fails."""
+        done = subprocess.run([LAB, *words, "--instance", str(self.instance)], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+        if check and done.returncode:
+            raise RuntimeError(f"lab {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def status(self):
-        return json.loads(self.run("status", "--json"))
+    def refuses(self, *words, status):
+        """The command must end with this exit status."""
+        done = subprocess.run([LAB, *words, "--instance", str(self.instance)], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        assert done.returncode == status, f"lab {' '.join(words)}: exit status {done.returncode}: {done.stdout}"
+
+    def json(self, *words):
+        return json.loads(self(*words, "--json"))
 
     def node(self, name):
-        """One node of `status`."""
-        return next(node for node in self.status()["nodes"] if node["name"] == name)
+        return next(n for n in self.json("status")["nodes"] if n["name"] == name)
 
-    def users(self, limit=None):
-        return json.loads(self.run("users", "--json", *(["--limit", limit] if limit else [])))
+    def users(self, home=None):
+        return [u for u in self.json("users") if home is None or u["home"] == home]
+
+    def waits(self, what, condition, timeout):
+        """Until `condition()` is true; the seconds it took. Raises after `timeout`."""
+        start = time.monotonic()
+        while not condition():
+            if time.monotonic() - start > timeout:
+                raise AssertionError(f"after {timeout} s: not {what}")
+            time.sleep(0.2)
+        return time.monotonic() - start
