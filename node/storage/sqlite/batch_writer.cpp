@@ -204,7 +204,8 @@ void BatchWriter::rooms(const Batch& batch) {
             if (row.next()) jid = row.string(0);
         }
         db_.run("DELETE FROM room_affiliation WHERE room=?1", id);
-        db_.run("DELETE FROM room_archive WHERE key BETWEEN ?1 AND ?2", id << 32, (id << 32) | std::int64_t{0xffffffff});
+        db_.run("DELETE FROM room_archive WHERE key BETWEEN ?1 AND ?2", id << 32,
+                (id << 32) | std::int64_t{0xffffffff});
         db_.run("DELETE FROM room WHERE id=?1", id);
         if (!jid.empty()) sessions_.clear_room(jid);
     }

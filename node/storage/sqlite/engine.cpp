@@ -1,6 +1,7 @@
 #include "storage/sqlite/engine.hpp"
 
 #include <fcntl.h>
+#include <ostream>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@
 namespace hexad {
 
 using namespace sqlite;
+
+std::ostream& operator<<(std::ostream& out, const OpenFailure& failure) { return out << failure.text; }
 
 void throw_exception_from_error(const OpenFailure& failure, const boost::source_location&) {
     throw std::runtime_error(failure.text);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <iosfwd>
 #include <memory>
 #include <string>
 
@@ -17,6 +18,7 @@ struct OpenFailure {
     StorageError error = StorageError::unavailable;
     std::string text;
 };
+std::ostream& operator<<(std::ostream& out, const OpenFailure& failure);
 [[noreturn]] void throw_exception_from_error(const OpenFailure& failure, const boost::source_location& where);
 
 /// The embedded back end: store, committer and session log on one SQLite file.
