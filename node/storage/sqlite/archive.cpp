@@ -15,13 +15,17 @@ using Value = std::variant<std::int64_t, std::string>;
 
 /// Where one kind of archive keeps what.
 struct Table {
-    std::string from;      ///< with the condition on the owner (?1)
+    std::string name;
+    std::string where;     ///< how to come to the rows of one owner (?1)
     std::string position;  ///< the column that orders it
+    std::string by_id;     ///< more than `stanza_id=?2` where that is not the index; ?3 = id_hash
 };
 
 Table table_of(ArchiveOf kind) {
-    if (kind == ArchiveOf::account) return {" FROM archive WHERE owner=?1", "seq"};
-    return {" FROM room_archive WHERE room=?1 AND key BETWEEN ?1<<32 AND (?1<<32)+4294967295", "key"};
+    if (kind == ArchiveOf::account) {
+        return {"archive", " INDEXED BY archive_key WHERE owner=?1", "seq", " AND id_hash=?3"};
+    }
+    return {"room_archive", " WHERE room=?1 AND key BETWEEN ?1<<32 AND (?1<<32)+4294967295", "key", ""};
 }
 
 /// A statement whose conditions depend on the query.
@@ -50,7 +54,9 @@ private:
     std::vector<Value> values_;
 };
 
-void add_filter(Select& select, ArchiveOf kind, const ArchiveQuery& query) {
+/// `positions`: of query.ids.
+void add_filter(Select& select, ArchiveOf kind, const ArchiveQuery& query,
+                const std::vector<std::int64_t>& positions) {
     if (query.with && kind == ArchiveOf::account) {
         select.add(" AND with_bare=" + select.place(std::string(query.with->bare_view())));
         if (query.with->is_full())
@@ -67,14 +73,16 @@ void add_filter(Select& select, ArchiveOf kind, const ArchiveQuery& query) {
     if (query.end) select.add(" AND ts<=" + select.place(to_micros(*query.end)));
     if (!query.ids.empty()) {
         std::string list;
-        for (const auto& id : query.ids) list += (list.empty() ? "" : ",") + select.place(id);
-        select.add(" AND stanza_id IN (" + list + ")");
+        for (const auto position : positions) list += (list.empty() ? "" : ",") + select.place(position);
+        select.add(" AND " + table_of(kind).position + " IN (" + list + ")");
     }
 }
 
 std::optional<std::int64_t> position_of(Connection& db, const Table& table, std::int64_t owner,
                                         const std::string& id) {
-    auto row = db.query("SELECT " + table.position + table.from + " AND stanza_id=?2", owner, id);
+    const auto sql =
+        "SELECT " + table.position + " FROM " + table.name + table.where + " AND stanza_id=?2" + table.by_id;
+    auto row = table.by_id.empty() ? db.query(sql, owner, id) : db.query(sql, owner, id, id_hash(id));
     if (!row.next()) return std::nullopt;
     return row.integer(0);
 }
@@ -96,12 +104,16 @@ ArchivePage archive_page(Connection& db, ArchiveOf kind, std::int64_t id, const 
     };
     resolve(query.after_id, after);
     resolve(query.before_id, before);
-    for (const auto& name : query.ids)
-        page.id_not_found = page.id_not_found || !position_of(db, table, id, name);
+    std::vector<std::int64_t> positions;
+    for (const auto& name : query.ids) {
+        const auto position = position_of(db, table, id, name);
+        page.id_not_found = page.id_not_found || !position;
+        positions.push_back(position.value_or(0));
+    }
     if (page.id_not_found) return page;
 
-    Select count(db, "SELECT count(*)" + table.from, id);
-    add_filter(count, kind, query);
+    Select count(db, "SELECT count(*) FROM " + table.name + table.where, id);
+    add_filter(count, kind, query, positions);
     if (auto row = count.rows(); row.next()) page.count = row.count(0);
     if (query.limit == 0) {
         page.complete = page.count == 0;
@@ -110,12 +122,17 @@ ArchivePage archive_page(Connection& db, ArchiveOf kind, std::int64_t id, const 
 
     // From the end, unless both bounds are given: then the page continues after `after`.
     const bool backward = query.before_id && !(query.after_id && !query.after_id->empty());
-    Select select(db, "SELECT " + table.position + ", stanza_id, ts, xml" + table.from, id);
-    add_filter(select, kind, query);
+    // First the places, which the index alone may tell, then the rows: a sort must not carry every stanza
+    // along.
+    Select select(db,
+                  "SELECT " + table.position + ", stanza_id, ts, xml FROM " + table.name + " WHERE " +
+                      table.position + " IN (SELECT " + table.position + " FROM " + table.name + table.where,
+                  id);
+    add_filter(select, kind, query, positions);
     select.add(" AND " + table.position + ">" + select.place(after) + " AND " + table.position + "<" +
                select.place(before));
-    select.add(" ORDER BY " + table.position + (backward ? " DESC" : "") + " LIMIT " +
-               select.place(static_cast<std::int64_t>(query.limit) + 1));
+    const auto order = " ORDER BY " + table.position + (backward ? " DESC" : "");
+    select.add(order + " LIMIT " + select.place(static_cast<std::int64_t>(query.limit) + 1) + ")" + order);
     std::int64_t first = 0;
     {
         auto row = select.rows();
@@ -131,8 +148,8 @@ ArchivePage archive_page(Connection& db, ArchiveOf kind, std::int64_t id, const 
     }
     if (backward) std::ranges::reverse(page.items);
     if (!page.items.empty()) {
-        Select earlier(db, "SELECT count(*)" + table.from, id);
-        add_filter(earlier, kind, query);
+        Select earlier(db, "SELECT count(*) FROM " + table.name + table.where, id);
+        add_filter(earlier, kind, query, positions);
         earlier.add(" AND " + table.position + "<" + earlier.place(first));
         if (auto row = earlier.rows(); row.next()) page.first_index = row.count(0);
     }
@@ -141,15 +158,16 @@ ArchivePage archive_page(Connection& db, ArchiveOf kind, std::int64_t id, const 
 
 std::optional<ArchiveSpan> archive_span(Connection& db, ArchiveOf kind, std::int64_t id) {
     const auto table = table_of(kind);
-    const auto end = [&](const char* order) -> std::optional<ArchiveItem> {
-        auto row = db.query("SELECT " + table.position + ", stanza_id, ts, xml" + table.from + " ORDER BY " +
-                                table.position + order + " LIMIT 1",
+    const auto end = [&](const std::string& which) -> std::optional<ArchiveItem> {
+        auto row = db.query("SELECT " + table.position + ", stanza_id, ts, xml FROM " + table.name +
+                                " WHERE " + table.position + "=(SELECT " + which + "(" + table.position +
+                                ") FROM " + table.name + table.where + ")",
                             id);
         if (!row.next()) return std::nullopt;
         return item_of(row);
     };
-    auto first = end("");
-    auto last = end(" DESC");
+    auto first = end("min");
+    auto last = end("max");
     if (!first || !last) return std::nullopt;
     return ArchiveSpan{std::move(*first), std::move(*last)};
 }
@@ -157,8 +175,10 @@ std::optional<ArchiveSpan> archive_span(Connection& db, ArchiveOf kind, std::int
 std::optional<std::string> find_sent(Connection& db, AccountId owner, const Jid& with,
                                      const std::string& origin_id, const std::string& content_hash) {
     if (origin_id.empty()) return std::nullopt;
+    // Without an index of its own: a resend after a failed resume concerns the newest messages, and is rare.
     auto row = db.query(
-        "SELECT stanza_id, hash, with_bare, with_resource FROM archive WHERE owner=?1 AND origin_id=?2",
+        "SELECT stanza_id, hash, with_bare, with_resource FROM archive WHERE seq IN (SELECT seq FROM archive "
+        "INDEXED BY archive_key WHERE owner=?1 ORDER BY seq DESC LIMIT 2000) AND origin_id=?2",
         owner, origin_id);
     while (row.next()) {
         if (row.text(1) == content_hash && row.text(2) == with.bare_view() &&

@@ -28,10 +28,7 @@ std::string_view room_of(const Batch& batch) {
 BatchWriter::BatchWriter(Connection& db, SessionTable& sessions)
     : db_(db),
       sessions_(sessions),
-      insert_archive_(
-          db,
-          "INSERT INTO archive VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT(owner, stanza_id) DO "
-          "NOTHING") {}
+      insert_archive_(db, "INSERT INTO archive VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)") {}
 
 CommitOutcome BatchWriter::write(const Batch& batch) {
     CommitOutcome outcome;
@@ -46,10 +43,11 @@ CommitOutcome BatchWriter::write(const Batch& batch) {
     rooms(batch);
     for (const auto& record : batch.sessions) sessions_.put(record);
     if (batch.advances) sessions_.advance(*sessions_.find(batch.origin.source), batch.origin.n);
+    const bool once = batch.advances || batch.room_step;
     for (std::size_t i = 0; i < batch.appends.size(); ++i)
-        outcome.positions[i] = sessions_.append(batch.appends[i]);
+        outcome.positions[i] = sessions_.append(batch.appends[i], once);
     for (std::size_t i = 0; i < batch.room_inputs.size(); ++i) {
-        outcome.room_positions[i] = sessions_.append(batch.room_inputs[i]);
+        outcome.room_positions[i] = sessions_.append(batch.room_inputs[i], once);
     }
     for (const auto& occupant : batch.occupants) sessions_.put(occupant);
     if (batch.room_step) sessions_.advance_room(sessions_.room(room_of(batch)), batch.room_position);
@@ -146,18 +144,21 @@ void BatchWriter::change(const AccountChange& change) {
 
 void BatchWriter::archive(const Batch& batch) {
     for (const auto& row : batch.archive) {
+        if (sessions_.archive_position(row.owner, row.stanza_id) != 0) continue;
         auto& insert = insert_archive_;
         insert.reset();
-        insert.bind(1, static_cast<std::int64_t>(sessions_.next_seq()));
-        insert.bind(2, row.owner).bind(3, row.stanza_id).bind(4, static_cast<int>(row.direction));
-        insert.bind(5, to_micros(row.at)).bind(6, row.with.bare_view()).bind(7, row.with.resource());
+        insert.bind(1, static_cast<std::int64_t>(sessions_.next_seq())).bind(2, row.owner);
+        insert.bind(3, id_hash(row.stanza_id))
+            .bind(4, row.stanza_id)
+            .bind(5, static_cast<int>(row.direction));
+        insert.bind(6, to_micros(row.at)).bind(7, row.with.bare_view()).bind(8, row.with.resource());
         // Only what an account sent is ever looked for by its origin-id.
         if (row.direction == Direction::out && !row.origin_id.empty()) {
-            insert.bind(8, row.origin_id).bind(9, Blob{row.content_hash});
+            insert.bind(9, row.origin_id).bind(10, Blob{row.content_hash});
         } else {
-            insert.bind(8, nullptr).bind(9, nullptr);
+            insert.bind(9, nullptr).bind(10, nullptr);
         }
-        insert.bind(10, xml_of(row.xml)).run();
+        insert.bind(11, xml_of(row.xml)).run();
     }
     for (const auto& row : batch.offline) {
         sessions_.put_offline(row.owner, row.stanza_id, row.from.to_string(), row.at, xml_of(row.xml), false);

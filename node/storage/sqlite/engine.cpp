@@ -87,15 +87,14 @@ private:
 
 class BatchJob final : public Job {
 public:
-    BatchJob(std::optional<BatchWriter>& writer, Batch batch,
-             std::function<void(const CommitOutcome&, Batch&)> done, std::shared_ptr<std::size_t> pending,
-             std::size_t bytes)
+    BatchJob(BatchWriter& writer, Batch batch, std::function<void(const CommitOutcome&, Batch&)> done,
+             std::shared_ptr<std::size_t> pending, std::size_t bytes)
         : writer_(writer),
           batch_(std::move(batch)),
           done_(std::move(done)),
           pending_(std::move(pending)),
           bytes_(bytes) {}
-    void run(Connection&) override { outcome_ = writer_->write(batch_); }
+    void run(Connection&) override { outcome_ = writer_.write(batch_); }
     void committed() override {
         *pending_ -= bytes_;
         done_(outcome_, batch_);
@@ -110,7 +109,7 @@ public:
     }
 
 private:
-    std::optional<BatchWriter>& writer_;  ///< there from the first group on
+    BatchWriter& writer_;
     Batch batch_;
     std::function<void(const CommitOutcome&, Batch&)> done_;
     CommitOutcome outcome_;
@@ -155,25 +154,22 @@ private:
 }  // namespace
 
 struct SqliteEngine::Impl final : Store, Committer, SessionLog {
-    Impl(asio::io_context& io, const std::string& path, Options options, std::unique_ptr<FileLock> file_lock)
-        : lock(std::move(file_lock)), pending(std::make_shared<std::size_t>(0)) {
-        auto db = Connection(path, Connection::Mode::writer, options.durability);
-        if (auto refusal = prepare_schema(db, options.migrate))
-            throw OpenFailure{StorageError::schema, *refusal};
-        if (path != ":memory:") readers.emplace(path, 2);
-        writer.emplace(io, std::move(db),
-                       GroupWriter::Options{.max_group = options.max_group,
-                                            .before_group = [this](Connection& c) { begin_group(c); },
-                                            .rolled_back = [this] { sessions->forget(); }});
-    }
-
-    /// On the writer's thread.
-    void begin_group(Connection& db) {
-        if (!sessions) {
-            sessions.emplace(db);
-            batches.emplace(db, *sessions);
+    Impl(asio::io_context& io, const std::string& path, const Options& options,
+         std::unique_ptr<FileLock> file_lock)
+        : lock(std::move(file_lock)),
+          pending(std::make_shared<std::size_t>(0)),
+          db(path, Connection::Mode::writer, options.durability) {
+        if (auto refusal = prepare_schema(db, options.migrate)) {
+            throw OpenFailure{StorageError::schema, std::move(*refusal)};
         }
-        sessions->purge(to_micros(wall_now()));
+        sessions.emplace(db);
+        batches.emplace(db, *sessions);
+        if (path != ":memory:") readers.emplace(path, 2);
+        writer.emplace(io, db,
+                       GroupWriter::Options{
+                           .max_group = options.max_group,
+                           .before_group = [this](Connection&) { sessions->purge(to_micros(wall_now())); },
+                           .rolled_back = [this] { sessions->forget(); }});
     }
 
     template <class Work>
@@ -324,7 +320,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
         const auto bytes = bytes_of(batch);
         *pending += bytes;
         writer->submit(
-            std::make_unique<BatchJob>(batches, std::move(batch), std::move(done), pending, bytes));
+            std::make_unique<BatchJob>(*batches, std::move(batch), std::move(done), pending, bytes));
     }
     bool never_refuses() const override { return true; }
     std::size_t pending_bytes() const override { return *pending; }
@@ -401,6 +397,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     std::unique_ptr<FileLock> lock;
     std::shared_ptr<std::size_t> pending;
     std::optional<Readers> readers;
+    Connection db;  ///< the writer's; the three below use it on its thread
     std::optional<SessionTable> sessions;
     std::optional<BatchWriter> batches;
     std::optional<GroupWriter> writer;  ///< last: its thread uses all the others

@@ -125,6 +125,7 @@ TEST_CASE("what was committed survives kill -9", "[sqlite][delivery-10]") {
     REQUIRE(::pipe(told) == 0);
     const auto child = ::fork();
     if (child == 0) {
+        ::alarm(30);
         asio::io_context io;
         auto engine = SqliteEngine::open(io, path).value();
         AccountRow row;
@@ -190,7 +191,7 @@ TEST_CASE("a full disk holds everything back, and nothing is lost when there is 
     std::vector<int> log;
     int rollbacks = 0;
     {
-        sqlite::GroupWriter writer(io, std::move(db),
+        sqlite::GroupWriter writer(io, db,
                                    {.retry = milliseconds(20), .rolled_back = [&rollbacks] { ++rollbacks; }});
         for (int n = 1; n <= 3; ++n) writer.submit(std::make_unique<Insert>(log, n));
         io.run();

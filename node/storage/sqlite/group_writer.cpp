@@ -15,11 +15,8 @@ struct GroupWriter::Pending {
     std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
 };
 
-GroupWriter::GroupWriter(asio::io_context& results, Connection db, Options options)
-    : results_(results),
-      db_(std::move(db)),
-      options_(std::move(options)),
-      pending_(std::make_shared<Pending>()) {
+GroupWriter::GroupWriter(asio::io_context& results, Connection& db, Options options)
+    : results_(results), db_(db), options_(std::move(options)), pending_(std::make_shared<Pending>()) {
     thread_ = std::thread([this] { loop(); });
 }
 
@@ -58,14 +55,10 @@ void GroupWriter::loop() {
             std::unique_lock lock(mutex_);
             wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
             if (queue_.empty()) return;
-            const auto count = std::min(queue_.size(), options_.max_group);
-            if (count == queue_.size()) {
-                group.swap(queue_);
-            } else {
-                const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(count);
-                group.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
-                queue_.erase(queue_.begin(), end);
-            }
+            const auto end =
+                queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), options_.max_group));
+            group.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
+            queue_.erase(queue_.begin(), end);
         }
         if (!write(group)) {
             // What waits for these results belongs to the thread that ends this object.

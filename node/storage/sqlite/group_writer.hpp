@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -45,7 +46,8 @@ public:
         std::function<void(Connection&)> before_group;  ///< inside the transaction, before the first job
         std::function<void()> rolled_back;              ///< what was kept in memory of the last run is void
     };
-    GroupWriter(asio::io_context& results, Connection db, Options options);
+    /// `db` outlives it and is this thread's alone.
+    GroupWriter(asio::io_context& results, Connection& db, Options options);
     /// Finishes what is queued, unless the disk fails: that is dropped unreleased, as in a crash. Runs on the
     /// io_context's thread; results it has not handed out by then are handed out if it still runs afterwards.
     ~GroupWriter();
@@ -69,11 +71,11 @@ private:
     void release(Group group);
 
     asio::io_context& results_;
-    Connection db_;
+    Connection& db_;
     const Options options_;
     mutable std::mutex mutex_;
     std::condition_variable wake_;
-    std::vector<Entry> queue_;
+    std::deque<Entry> queue_;
     /// Keeps the io_context running while something is on its way.
     struct Pending;
     std::shared_ptr<Pending> pending_;
