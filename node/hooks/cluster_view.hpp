@@ -5,6 +5,7 @@
 
 #include "hooks/account_cache.hpp"
 #include "hooks/route_table.hpp"
+#include "xml/element.hpp"
 
 namespace hexad {
 

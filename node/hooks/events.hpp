@@ -50,8 +50,8 @@ struct MessageToAccount {
     Timestamp at;
     std::vector<MessageTarget>& targets;
     bool deliverable_offline = false;  ///< the rules say: nobody is there, keep it if it may be kept
-    bool archived = false;             ///< set by the archive
     Batch& batch;
+    bool archived = false;  ///< set by the archive
 };
 
 /// A local client sent a message to anybody (also a room or a foreign JID). For the sender's own archive and carbons.
@@ -88,6 +88,13 @@ struct SessionClosed {
 struct RosterChanged {
     AccountData& account;
     const AccountChange& change;
+    Batch& batch;
+};
+
+/// An account took a contact off its roster; the item as it was. The other side is told by the handlers.
+struct ContactRemoved {
+    AccountData& account;
+    const RosterItem& item;
     Batch& batch;
 };
 

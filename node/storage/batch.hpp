@@ -106,7 +106,7 @@ struct LogAppend {
     AccountId owner = 0;                  ///< account of the target session
     Bytes xml;
     std::uint32_t number = 0;  ///< stanza number that the carrier reserved; 0 = not numbered yet
-    bool held = false;         ///< waits behind the login backlog
+    bool held = false;         ///< waits behind the login backlog, if the log still has the session `filling`
 };
 
 /// An entry as it lies in the log.
@@ -218,7 +218,8 @@ struct Batch {
     std::vector<RoomId> destroyed_rooms;
 
     // session logs, rooms, routes
-    std::vector<SessionRecord> sessions;  ///< new records, or changed `mode phase until resumable state`
+    std::vector<SessionRecord> sessions;  ///< new records, or changed `phase until resumable state`
+    std::vector<std::string> filling;     ///< sids whose login backlog begins: mode becomes `filling`
     std::vector<LogAppend> appends;
     std::vector<RoomInput> room_inputs;
     std::vector<OccupantPut> occupants;

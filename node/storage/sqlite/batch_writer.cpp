@@ -42,6 +42,9 @@ CommitOutcome BatchWriter::write(const Batch& batch) {
     archive(batch);
     rooms(batch);
     for (const auto& record : batch.sessions) sessions_.put(record);
+    for (const auto& sid : batch.filling) {
+        if (auto* session = sessions_.find(sid)) sessions_.set_mode(*session, SessionMode::filling);
+    }
     if (batch.advances) sessions_.advance(*sessions_.find(batch.origin.source), batch.origin.n);
     const bool once = batch.advances || batch.room_step;
     for (std::size_t i = 0; i < batch.appends.size(); ++i)

@@ -31,7 +31,8 @@ std::ostream& operator<<(std::ostream& out, const OpenFailure& failure);
 ///
 /// Of a batch, `checks`, `routes` and `notices` are not kept: with one node they live in memory. A batch is
 /// refused only with `version_moved`, `not_owner` or `out_of_order`, and has then written nothing. A
-/// SessionRecord carries the epoch in force (else `not_owner`); its `mode` only rises. An entry that is
+/// SessionRecord carries the epoch in force (else `not_owner`); its `mode` counts only when the
+/// session is new. An entry that is
 /// `held` gets its position from `fill`.
 class SqliteEngine {
 public:

@@ -134,14 +134,17 @@ bool SessionTable::ended(std::string_view sid) {
 
 // Batches.
 
+void SessionTable::set_mode(Session& session, SessionMode mode) {
+    if (session.mode == mode) return;
+    session.mode = mode;
+    db_.run("UPDATE sm_session SET mode=?2 WHERE id=?1", session.id, static_cast<int>(mode));
+}
+
 void SessionTable::put(const SessionRecord& record) {
     if (auto* known = find(record.sid)) {
-        // A record that was filled in before a `fill` had ended must not bring the backlog back.
-        known->mode = std::max(known->mode, record.mode);
         known->phase = record.phase;
-        db_.run("UPDATE sm_session SET mode=?2, phase=?3, resumable=?4, until=?5, state=?6 WHERE id=?1",
-                known->id, static_cast<int>(known->mode), static_cast<int>(record.phase), record.resumable,
-                to_micros(record.until), Blob{record.state});
+        db_.run("UPDATE sm_session SET phase=?2, resumable=?3, until=?4, state=?5 WHERE id=?1", known->id,
+                static_cast<int>(record.phase), record.resumable, to_micros(record.until), Blob{record.state});
         return;
     }
     db_.run(
@@ -412,12 +415,10 @@ SessionLog::Filled SessionTable::fill(Session& session) {
         filled.entries.push_back(std::move(entry));
         db_.run("UPDATE offline SET state=2, done_at=?2, xml='' WHERE id=?1", row.id, now_s_);
     }
-    const auto mode = filled.finished ? SessionMode::live : SessionMode::filling;
-    if (session.mode < mode) {
-        session.mode = mode;
-        db_.run("UPDATE sm_session SET mode=?2 WHERE id=?1", session.id, static_cast<int>(mode));
+    if (filled.finished) {
+        set_mode(session, SessionMode::live);
+        release_held(session, filled.entries);
     }
-    if (filled.finished) release_held(session, filled.entries);
     return filled;
 }
 

@@ -46,6 +46,7 @@ public:
 
     // For batches.
     void put(const SessionRecord& record);
+    void set_mode(Session& session, SessionMode mode);
     void advance(Session& session, std::uint64_t in);
     /// `once`: the batch itself cannot repeat (its counter or position moves with it), so the origin is not
     /// looked at. 0: origin taken already, target gone, or held.

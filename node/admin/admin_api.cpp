@@ -1,0 +1,362 @@
+#include "admin/admin_api.hpp"
+
+#include <charconv>
+
+#include <boost/json.hpp>
+
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+#include "base/text.hpp"
+
+namespace hexad {
+
+namespace json = boost::json;
+
+namespace {
+
+HttpResponse fault(int status, std::string_view text) {
+    return HttpResponse::json(status, json::serialize(json::object{{"error", text}}) + '\n');
+}
+HttpResponse reply(const json::value& value, int status = 200) {
+    return HttpResponse::json(status, json::serialize(value) + '\n');
+}
+HttpResponse store_fault() { return fault(503, "the store does not answer; see the events store_down and store_up"); }
+
+std::string_view state_name(AccountState state) {
+    switch (state) {
+        case AccountState::active: return "active";
+        case AccountState::disabled: return "disabled";
+        case AccountState::missing: return "missing";
+        case AccountState::deactivated: break;
+    }
+    return "deactivated";
+}
+
+json::object account_json(const AccountRow& row) {
+    return {{"jid", row.jid.to_string()},
+            {"home", row.home_node},
+            {"source", row.source == AccountSource::ldap ? "ldap" : "local"},
+            {"state", state_name(row.state)},
+            {"pinned", row.pinned},
+            {"created", format_time_s(row.created)}};
+}
+
+/// Compares without telling by its time where the difference is.
+bool same_secret(std::string_view a, std::string_view b) {
+    unsigned difference = a.size() == b.size() ? 0 : 1;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(i < b.size() ? b[i] : 0);
+    }
+    return difference == 0;
+}
+
+class Admin {
+public:
+    explicit Admin(AdminContext context) : c_(std::move(context)) {}
+
+    bool allowed(const HttpRequest& request) const {
+        constexpr std::string_view bearer = "Bearer ";
+        const auto header = request.header("Authorization");
+        return !c_.token.empty() && header.starts_with(bearer) && same_secret(header.substr(bearer.size()), c_.token);
+    }
+
+    awaitable<HttpResponse> users_get(HttpRequest& request) {
+        const auto name = tail(request, "/v1/users");
+        if (!name.empty()) {
+            const auto jid = Jid::parse(name);
+            if (!jid || jid->is_full() || jid->local().empty()) co_return fault(400, "no account address: " + name);
+            const auto row = co_await c_.store.find_account(*jid);
+            if (!row) co_return store_fault();
+            if (!*row) co_return fault(404, "no such account: " + name);
+            auto object = account_json(**row);
+            json::array resources;
+            if (const auto* route = c_.router.routes().find(*jid)) {
+                for (const auto& entry : route->sessions) resources.push_back(json::value(entry.jid.to_string()));
+            }
+            object["sessions"] = resources;
+            co_return reply(object);
+        }
+        const auto limit_text = request.parameter("limit").value_or("0");
+        std::size_t limit = 0;
+        std::from_chars(limit_text.data(), limit_text.data() + limit_text.size(), limit);
+        if (limit == 0) limit = 1000000;
+        json::array out;
+        for (const auto& host : c_.config.hosts) {
+            std::string after;
+            while (out.size() < limit) {
+                const auto rows = co_await c_.store.list_accounts(host.name, after, std::min<std::size_t>(5000, limit - out.size()));
+                if (!rows) co_return store_fault();
+                if (rows->empty()) break;
+                for (const auto& row : *rows) out.push_back(account_json(row));
+                after = std::string(rows->back().jid.local());
+            }
+        }
+        co_return reply(out);
+    }
+
+    awaitable<HttpResponse> users_post(HttpRequest& request) {
+        if (request.path() == "/v1/users/import") co_return co_await import(request);
+        const auto body = co_await request.body(65536);
+        if (!body) co_return fault(400, "the body is missing or too long");
+        const auto object = parse(*body);
+        if (!object) co_return fault(400, "the body is no JSON object");
+        const auto jid = Jid::parse(text_of(*object, "jid"));
+        const auto password = text_of(*object, "password");
+        if (auto bad = check_name(jid)) co_return std::move(*bad);
+        if (password.empty()) co_return fault(400, "password is missing");
+        AccountRow row;
+        row.jid = *jid;
+        row.created = wall_now();
+        row.home_node = co_await c_.assign();
+        auto keys = co_await c_.derive(password);
+        if (keys.empty()) co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
+        const auto created = co_await c_.store.create_account(row, std::move(keys));
+        if (!created) {
+            if (created.error() == StorageError::conflict) co_return fault(409, "the account exists: " + jid->to_string());
+            co_return store_fault();
+        }
+        c_.router.accounts().forget_missing(*jid);
+        c_.account_changed(*jid);
+        log_info("account_created", {{"jid", jid->to_string()}, {"home", row.home_node}});
+        co_return reply(account_json(row), 201);
+    }
+
+    awaitable<HttpResponse> users_put(HttpRequest& request) {
+        const auto jid = Jid::parse(tail(request, "/v1/users"));
+        if (!jid) co_return fault(400, "no account address");
+        const auto body = co_await request.body(65536);
+        const auto object = body ? parse(*body) : std::nullopt;
+        if (!object) co_return fault(400, "the body is no JSON object");
+        const auto row = co_await c_.store.find_account(*jid);
+        if (!row) co_return store_fault();
+        if (!*row) co_return fault(404, "no such account: " + jid->to_string());
+        if (const auto password = text_of(*object, "password"); !password.empty()) {
+            if ((*row)->source == AccountSource::ldap) co_return fault(409, "the directory keeps this account's password");
+            auto keys = co_await c_.derive(password);
+            if (keys.empty()) co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
+            if (!co_await c_.store.set_credentials((*row)->id, std::move(keys))) co_return store_fault();
+        }
+        if (const auto state = text_of(*object, "state"); !state.empty()) {
+            if (state != "active" && state != "disabled") co_return fault(400, "state is active or disabled");
+            const auto next = state == "active" ? AccountState::active : AccountState::disabled;
+            if (!co_await c_.store.set_account_state((*row)->id, next)) co_return store_fault();
+            co_await c_.router.accounts().reload(*jid);
+            if (next == AccountState::disabled) end_sessions(*jid, "not-authorized", "the account was disabled");
+        }
+        c_.account_changed(*jid);
+        co_return reply(json::object{{"jid", jid->to_string()}});
+    }
+
+    awaitable<HttpResponse> users_delete(HttpRequest& request) {
+        const auto jid = Jid::parse(tail(request, "/v1/users"));
+        if (!jid) co_return fault(400, "no account address");
+        const auto row = co_await c_.store.find_account(*jid);
+        if (!row) co_return store_fault();
+        if (!*row) co_return fault(404, "no such account: " + jid->to_string());
+        end_sessions(*jid, "not-authorized", "the account was removed");
+        if (!co_await c_.store.remove_account((*row)->id)) co_return store_fault();
+        c_.router.accounts().remove(*jid);
+        c_.account_changed(*jid);
+        log_info("account_removed", {{"jid", jid->to_string()}});
+        co_return reply(json::object{{"removed", jid->to_string()}});
+    }
+
+    awaitable<HttpResponse> sessions_get(HttpRequest&) {
+        json::array out;
+        for (const auto& [sid, session] : c_.router.sessions()) {
+            out.push_back(json::object{{"jid", session->state.jid.to_string()},
+                                       {"node", c_.node},
+                                       {"state", session->wire != nullptr ? "attached" : "detached"},
+                                       {"resumable", session->resumable},
+                                       {"priority", session->state.priority},
+                                       {"available", session->state.available},
+                                       {"unacknowledged", session->unacked()}});
+        }
+        co_return reply(out);
+    }
+
+    awaitable<HttpResponse> sessions_delete(HttpRequest& request) {
+        const auto jid = Jid::parse(tail(request, "/v1/sessions"));
+        if (!jid || jid->is_bare()) co_return fault(400, "a session is named by its full address");
+        const auto* entry = c_.router.routes().find_session(*jid);
+        const auto session = entry == nullptr ? nullptr : c_.router.find_session(entry->sid);
+        if (!session) co_return fault(404, "no such session: " + jid->to_string());
+        c_.router.kick(session, "policy-violation", "ended by an administrator");
+        co_return reply(json::object{{"ended", jid->to_string()}});
+    }
+
+    awaitable<HttpResponse> rooms_get(HttpRequest&) {
+        json::array out;
+        for (const auto& host : c_.config.hosts) {
+            const auto rooms = co_await c_.store.list_rooms("rooms." + host.name);
+            if (!rooms) co_return store_fault();
+            for (const auto& room : *rooms) {
+                out.push_back(json::object{{"jid", room.jid.to_string()}, {"home", room.home_node}, {"epoch", room.epoch}, {"messages", room.hist}});
+            }
+        }
+        co_return reply(out);
+    }
+
+    awaitable<HttpResponse> rooms_delete(HttpRequest& request) {
+        const auto jid = Jid::parse(tail(request, "/v1/rooms"));
+        if (!jid) co_return fault(400, "no room address");
+        if (!co_await c_.destroy_room(*jid)) co_return fault(404, "no such room: " + jid->to_string());
+        co_return reply(json::object{{"destroyed", jid->to_string()}});
+    }
+
+    awaitable<HttpResponse> nodes_get(HttpRequest&) {
+        json::array out;
+        for (auto& node : co_await c_.nodes()) out.push_back(std::move(node));
+        co_return reply(out);
+    }
+
+    awaitable<HttpResponse> ready(HttpRequest&) {
+        if (c_.ready()) co_return HttpResponse(200, "ready\n");
+        co_return HttpResponse(503, c_.not_ready_reason() + '\n');
+    }
+
+private:
+    static std::string tail(const HttpRequest& request, std::string_view prefix) {
+        auto path = std::string_view(request.path()).substr(prefix.size());
+        if (path.starts_with('/')) path.remove_prefix(1);
+        return std::string(path);
+    }
+    static std::optional<json::object> parse(std::string_view text) {
+        boost::system::error_code error;
+        auto value = json::parse({text.data(), text.size()}, error);
+        if (error || !value.is_object()) return std::nullopt;
+        return std::move(value.as_object());
+    }
+    static std::string text_of(const json::object& object, std::string_view key) {
+        const auto* value = object.if_contains({key.data(), key.size()});
+        if (value == nullptr || !value->is_string()) return {};
+        return std::string(value->as_string().c_str());
+    }
+    std::optional<HttpResponse> check_name(const Result<Jid, JidError>& jid) const {
+        if (!jid || jid->is_full() || jid->local().empty()) return fault(400, "jid must be of the form name@host");
+        for (const auto& host : c_.config.hosts) {
+            if (host.name != jid->domain()) continue;
+            if (host.auth == HostAuth::directory) return fault(409, "accounts of " + host.name + " come from the directory");
+            return std::nullopt;
+        }
+        return fault(400, "this cluster does not serve " + std::string(jid->domain()));
+    }
+    void end_sessions(const Jid& jid, const std::string& condition, const std::string& text) {
+        std::vector<SessionPtr> ending;
+        if (const auto* route = c_.router.routes().find(jid)) {
+            for (const auto& entry : route->sessions) {
+                if (auto session = c_.router.find_session(entry.sid)) ending.push_back(std::move(session));
+            }
+        }
+        for (const auto& session : ending) c_.router.kick(session, condition, text);
+    }
+
+    /// JSON lines, `{"jid": …, "scram": [{mechanism, salt, iterations, stored_key, server_key}, …]}`, keys in base64.
+    awaitable<HttpResponse> import(HttpRequest& request) {
+        std::string rest;
+        std::size_t created = 0;
+        std::size_t line_number = 0;
+        std::string error;
+        std::vector<Store::NewAccount> accounts;
+        HttpRequest::Sink sink = [&](std::string_view part) -> awaitable<error_code> {
+            rest += part;
+            for (std::size_t end; (end = rest.find('\n')) != std::string::npos;) {
+                ++line_number;
+                if (!read_line(std::string_view(rest).substr(0, end), accounts, error)) {
+                    error = "line " + std::to_string(line_number) + ": " + error;
+                    co_return boost::system::errc::make_error_code(boost::system::errc::bad_message);
+                }
+                rest.erase(0, end + 1);
+            }
+            co_return error_code{};
+        };
+        const auto failed = co_await request.read_body(std::uint64_t{1} << 30, sink);
+        if (!error.empty()) co_return fault(400, error);
+        if (failed) co_return fault(400, "the body broke off; nothing was imported");
+        if (!rest.empty() && !read_line(rest, accounts, error)) co_return fault(400, "last line: " + error);
+        for (auto& account : accounts) account.row.home_node = co_await c_.assign();
+        std::vector<Jid> names;
+        for (const auto& account : accounts) names.push_back(account.row.jid);
+        const auto done = co_await c_.store.import_accounts(std::move(accounts));
+        if (!done) co_return store_fault();
+        created = *done;
+        for (const auto& name : names) c_.router.accounts().forget_missing(name);
+        log_info("accounts_imported", {{"created", static_cast<std::uint64_t>(created)}});
+        co_return reply(json::object{{"created", created}, {"lines", names.size()}}, 201);
+    }
+
+    bool read_line(std::string_view line, std::vector<Store::NewAccount>& out, std::string& error) const {
+        if (line.find_first_not_of(" \r\t") == std::string_view::npos) return true;
+        const auto object = parse(line);
+        if (!object) {
+            error = "no JSON object";
+            return false;
+        }
+        const auto jid = Jid::parse(text_of(*object, "jid"));
+        if (check_name(jid)) {
+            error = "jid is missing, or not of a local host of this cluster";
+            return false;
+        }
+        Store::NewAccount account;
+        account.row.jid = *jid;
+        account.row.created = wall_now();
+        const auto* keys = object->if_contains("scram");
+        if (keys == nullptr || !keys->is_array()) {
+            error = "scram is missing";
+            return false;
+        }
+        for (const auto& key : keys->as_array()) {
+            if (!key.is_object()) {
+                error = "scram holds objects";
+                return false;
+            }
+            const auto& k = key.as_object();
+            const auto salt = base64_decode(text_of(k, "salt"));
+            const auto stored = base64_decode(text_of(k, "stored_key"));
+            const auto server = base64_decode(text_of(k, "server_key"));
+            const auto* iterations = k.if_contains("iterations");
+            if (!salt || !stored || !server || iterations == nullptr || !iterations->is_int64() || iterations->as_int64() < 1) {
+                error = "a SCRAM key is not complete";
+                return false;
+            }
+            account.keys.push_back({text_of(k, "mechanism"), *salt, static_cast<int>(iterations->as_int64()), *stored, *server});
+        }
+        out.push_back(std::move(account));
+        return true;
+    }
+
+    AdminContext c_;
+};
+
+}  // namespace
+
+void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) {
+    auto admin = std::make_shared<Admin>(context);
+    const auto route = [&](const std::string& method, const std::string& path, awaitable<HttpResponse> (Admin::*handler)(HttpRequest&)) {
+        server.route(method, path, [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
+            if (!trusted && !admin->allowed(request)) {
+                return [](HttpResponse response) -> awaitable<HttpResponse> { co_return response; }(
+                    std::move(fault(401, "a bearer token is needed: see [admin] token_file").set("WWW-Authenticate", "Bearer")));
+            }
+            return ((*admin).*handler)(request);
+        });
+    };
+    route("GET", "/v1/users", &Admin::users_get);
+    route("POST", "/v1/users", &Admin::users_post);
+    route("PUT", "/v1/users", &Admin::users_put);
+    route("DELETE", "/v1/users", &Admin::users_delete);
+    route("GET", "/v1/sessions", &Admin::sessions_get);
+    route("DELETE", "/v1/sessions", &Admin::sessions_delete);
+    route("GET", "/v1/rooms", &Admin::rooms_get);
+    route("DELETE", "/v1/rooms", &Admin::rooms_delete);
+    route("GET", "/v1/nodes", &Admin::nodes_get);
+
+    // Without a token: they say nothing about anybody.
+    server.route("GET", "/healthz", [](HttpRequest&) -> awaitable<HttpResponse> { co_return HttpResponse(200, "alive\n"); });
+    server.route("GET", "/readyz", [admin](HttpRequest& request) { return admin->ready(request); });
+    server.route("GET", "/metrics", [](HttpRequest&) -> awaitable<HttpResponse> {
+        co_return HttpResponse(200, Metrics::instance().render(), "text/plain; version=0.0.4");
+    });
+}
+
+}  // namespace hexad

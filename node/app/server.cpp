@@ -1,0 +1,293 @@
+#include "app/server.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include <boost/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "admin/admin_api.hpp"
+#include "app/supervisor.hpp"
+#include "app/version.hpp"
+#include "auth/auth_service.hpp"
+#include "base/ids.hpp"
+#include "base/log.hpp"
+#include "base/metrics.hpp"
+#include "io/http.hpp"
+#include "io/listener.hpp"
+#include "io/tls_context.hpp"
+#include "modules/builtin_modules.hpp"
+#include "net/c2s_connection.hpp"
+#include "routing/router.hpp"
+#include "storage/sqlite/engine.hpp"
+
+namespace hexad {
+
+namespace {
+
+/// A secret that lives in a file of mode 0600; made up if the file does not exist.
+std::string secret_from_file(const std::string& path) {
+    std::ifstream in(path);
+    std::string secret;
+    in >> secret;
+    if (!secret.empty()) return secret;
+    secret = random_id(32);
+    const auto old = ::umask(0077);
+    std::ofstream(path, std::ios::trunc) << secret << '\n';
+    ::umask(old);
+    return secret;
+}
+
+}  // namespace
+
+struct Server::Impl {
+    explicit Impl(ServerOptions o) : options(std::move(o)), signals(io, SIGTERM, SIGINT, SIGHUP) {}
+
+    ServerOptions options;
+    asio::io_context io{1};
+    asio::signal_set signals;
+    std::unique_ptr<SqliteEngine> engine;
+    Hooks hooks;
+    ModuleOptions module_options;
+    std::unique_ptr<Router> router;
+    std::unique_ptr<ModuleContext> module_context;
+    std::vector<std::unique_ptr<Module>> modules;
+    std::unique_ptr<TlsContext> tls;
+    std::unique_ptr<AuthService> auth;
+    std::shared_ptr<C2sContext> c2s;
+    std::unique_ptr<Listener> c2s_listener, c2s_tls_listener, https_listener, admin_listener, admin_socket;
+    std::unique_ptr<HttpServer> https, admin_http, admin_local;
+    std::string admin_token;
+    bool ready = false;
+    int status = 0;
+
+    const Config& config() const { return options.config; }
+    const NodeConfig& node() const { return *options.config.node(options.node); }
+
+    void open_store();
+    void build_tls();
+    void build_core(const std::string& secret);
+    void listen();
+    void serve_admin_api();
+    awaitable<void> start();
+    awaitable<void> stop();
+    void on_signal();
+    awaitable<std::vector<boost::json::object>> node_states();
+};
+
+void Server::Impl::open_store() {
+    auto path = options.data + "/hexad.sqlite";
+    constexpr std::string_view scheme = "sqlite://";
+    if (config().store_url.starts_with(scheme)) path = config().store_url.substr(scheme.size());
+    SqliteEngine::Options engine_options;
+    engine_options.migrate = options.migrate;
+    if (config().durability == "relaxed") engine_options.durability = sqlite::Durability::relaxed;
+    auto opened = SqliteEngine::open(io, path, engine_options);
+    if (!opened) throw std::runtime_error(path + ": " + opened.error().text);
+    engine = std::move(*opened);
+}
+
+void Server::Impl::build_tls() {
+    std::vector<TlsCertificate> certificates;
+    for (const auto& host : config().hosts) {
+        TlsCertificate certificate;
+        certificate.names = {host.name};
+        certificate.chain_file = host.certificate;
+        certificate.key_file = host.key;
+        if (host.certificate.empty()) {
+            const auto base = options.data + '/' + host.name;
+            certificate.chain_file = base + ".crt";
+            certificate.key_file = base + ".key";
+            if (!std::filesystem::exists(certificate.chain_file)) {
+                make_self_signed(host.name, certificate.chain_file, certificate.key_file);
+                log_warn("certificate_self_signed", {{"host", host.name}, {"file", certificate.chain_file}});
+            }
+        }
+        certificates.push_back(std::move(certificate));
+    }
+    tls = std::make_unique<TlsContext>(std::move(certificates));
+}
+
+void Server::Impl::build_core(const std::string& secret) {
+    module_options.version = version;
+    module_options.archive_page_limit = config().archive_page_limit;
+    auto& http = module_options.http;
+    http.public_url = node().public_url.empty() ? "https://" + node().address + ':' + std::to_string(config().http_port)
+                                                : node().public_url;
+    http.files = config().files.empty() ? options.data + "/files" : config().files;
+    http.secret = secret;
+    http.max_upload = config().max_upload;
+    std::filesystem::create_directories(http.files);
+
+    RouterOptions router_options;
+    router_options.node = options.node;
+    for (const auto& host : config().hosts) router_options.hosts.push_back(host.name);
+    router_options.resume_window = config().timers.resume_window;
+    router = std::make_unique<Router>(io, engine->store(), engine->committer(), engine->session_log(), hooks, router_options);
+    module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
+    modules = make_builtin_modules(*module_context);
+    auth = std::make_unique<AuthService>(io, engine->store(), config().hosts, secret, nullptr);
+
+    auto& metrics = Metrics::instance();
+    c2s = std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr});
+    c2s->limits.xml.max_stanza = config().max_stanza;
+    c2s->limits.authenticate = config().authenticate_timeout;
+    c2s->limits.idle = config().idle;
+    c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
+    c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
+    metrics.gauge("hexad_c2s_connections", "", "Client connections", [this] { return double(c2s->connections); });
+    metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries", [this] { return double(router->sessions().size()); });
+    metrics.gauge("hexad_routing_accounts", "", "Accounts with a session anywhere", [this] { return double(router->routes().accounts()); });
+    metrics.gauge("hexad_storage_pending_bytes", "", "Bytes waiting to become safe", [this] { return double(engine->committer().pending_bytes()); });
+}
+
+void Server::Impl::listen() {
+    const auto& address = node().address;
+    const auto open = [&](std::unique_ptr<Listener>& listener, std::uint16_t port, Listener::OnAccept accept, const char* what) {
+        if (port == 0) return;
+        Listener::Limits limits;
+        limits.max_connections = config().max_connections;
+        limits.connections = [this] { return c2s->connections; };
+        listener = std::make_unique<Listener>(io.get_executor(), std::move(accept), limits);
+        if (const auto bound = listener->listen(address, port); !bound) {
+            throw std::runtime_error(std::string(what) + ": cannot listen on " + address + ':' + std::to_string(port) + ": " +
+                                     bound.error().message());
+        }
+    };
+    open(c2s_listener, config().c2s_port, [this](StreamSocket socket) {
+        asio::co_spawn(io, C2sConnection::serve(std::move(socket), false, c2s), asio::detached);
+    }, "c2s");
+    open(c2s_tls_listener, config().c2s_tls_port, [this](StreamSocket socket) {
+        asio::co_spawn(io, C2sConnection::serve(std::move(socket), true, c2s), asio::detached);
+    }, "c2s tls");
+    https = std::make_unique<HttpServer>(io.get_executor());
+    open(https_listener, config().http_port, [this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); }, "https");
+}
+
+awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
+    std::uint64_t assigned = 0;
+    if (const auto counts = co_await engine->store().assignment_counts()) {
+        for (const auto& [name, count] : *counts) {
+            if (name == options.node || name.empty()) assigned += count;
+        }
+    }
+    boost::json::object object;
+    object["name"] = options.node;
+    object["group"] = config().group_of(options.node)->name;
+    object["state"] = ready ? "standalone" : "initializing";
+    object["reason"] = ready ? "ha-not-enabled" : "initialization";
+    object["serving"] = boost::json::array{boost::json::value(options.node)};
+    object["epoch"] = 1;
+    object["assigned"] = assigned;
+    object["sessions"] = router->sessions().size();
+    object["version"] = version;
+    std::vector<boost::json::object> out;
+    out.push_back(std::move(object));
+    co_return out;
+}
+
+void Server::Impl::serve_admin_api() {
+    const auto token_file = config().token_file.empty() ? options.data + "/admin.token" : config().token_file;
+    admin_token = secret_from_file(token_file);
+    AdminContext context{*router, engine->store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
+    context.ready = [this] { return ready; };
+    context.not_ready_reason = [] { return std::string("initializing"); };
+    context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
+    context.nodes = [this] { return node_states(); };
+    context.assign = [this]() -> awaitable<std::string> { co_return options.node; };
+    context.account_changed = [this](const Jid& jid) { auth->forget(jid); };
+    context.destroy_room = [](Jid) -> awaitable<bool> { co_return false; };
+
+    admin_local = std::make_unique<HttpServer>(io.get_executor());
+    serve_admin(*admin_local, context, true);
+    admin_socket = std::make_unique<Listener>(io.get_executor(), [this](StreamSocket s) { admin_local->accept(std::move(s)); });
+    const auto path = options.data + "/admin.sock";
+    if (const auto error = admin_socket->listen_local(path)) {
+        throw std::runtime_error(path + ": " + error.message() + "; is another node running in this directory?");
+    }
+    if (config().admin_port == 0) return;
+    admin_http = std::make_unique<HttpServer>(io.get_executor());
+    serve_admin(*admin_http, context, false);
+    // Off loopback a bearer token travels only inside TLS.
+    const auto address = asio::ip::make_address(node().address);
+    const bool loopback = address.is_loopback();
+    admin_listener = std::make_unique<Listener>(io.get_executor(), [this, loopback](StreamSocket s) {
+        admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
+    });
+    if (const auto bound = admin_listener->listen(node().address, config().admin_port); !bound) {
+        throw std::runtime_error("admin: cannot listen on " + node().address + ':' + std::to_string(config().admin_port) + ": " +
+                                 bound.error().message());
+    }
+}
+
+void Server::Impl::on_signal() {
+    signals.async_wait([this](error_code error, int signal) {
+        if (error) return;
+        if (signal == SIGHUP) {
+            try {
+                tls->reload();
+                log_info("certificates_reloaded");
+            } catch (const std::exception& e) {
+                log_error("certificate_reload_failed", {{"error", e.what()}});
+            }
+            on_signal();
+            return;
+        }
+        asio::co_spawn(io, stop(), asio::detached);
+    });
+}
+
+awaitable<void> Server::Impl::start() {
+    try {
+        if (const auto error = co_await router->start()) throw std::runtime_error("the sessions cannot be read: " + error.message());
+        listen();
+        ready = true;
+        log_info("node_ready", {{"node", options.node}, {"address", node().address}, {"version", version}});
+    } catch (const std::exception& e) {
+        log_error("start_failed", {{"error", e.what()}});
+        std::cerr << "hexad: " << e.what() << '\n';
+        status = 1;
+        io.stop();
+    }
+}
+
+awaitable<void> Server::Impl::stop() {
+    log_info("node_stopping", {{"node", options.node}});
+    ready = false;
+    for (auto* listener : {&c2s_listener, &c2s_tls_listener, &https_listener}) {
+        if (*listener) (*listener)->close();
+    }
+    co_await router->stop();
+    asio::steady_timer grace(io, milliseconds(200));
+    co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (https) https->stop();
+    for (auto* listener : {&admin_listener, &admin_socket}) {
+        if (*listener) (*listener)->close();
+    }
+    log_info("node_stopped", {{"node", options.node}});
+    io.stop();
+}
+
+Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {
+    auto& s = *impl_;
+    write_pid_file(s.options.data + "/node.pid");
+    s.open_store();
+    s.build_tls();
+    s.build_core(secret_from_file(s.options.data + "/secret"));
+    s.serve_admin_api();
+}
+
+Server::~Server() = default;
+
+int Server::run() {
+    auto& s = *impl_;
+    s.on_signal();
+    asio::co_spawn(s.io, s.start(), asio::detached);
+    s.io.run();
+    return s.status;
+}
+
+}  // namespace hexad

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+
+namespace hexad {
+
+/// A fault of the configuration file: what, where (`file:line`), and what to do. For people.
+class ConfigError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+enum class HostAuth { local, directory, mixed };
+
+struct HostConfig {
+    std::string name;
+    HostAuth auth = HostAuth::local;
+    bool mixed_scram = false;
+    std::string certificate;  ///< PEM chain; empty = self-signed (single node only)
+    std::string key;
+};
+
+struct NodeConfig {
+    std::string name;
+    std::string address;
+    std::string public_url;  ///< of its HTTPS listener; empty = https://address:port
+    std::uint32_t capacity = 25000;
+};
+
+struct GroupConfig {
+    std::string name;
+    std::vector<NodeConfig> nodes;  ///< one or two
+};
+
+struct TlsFiles {
+    std::string cert, key, ca;
+};
+
+/// Timers of redundancy groups (docs/redundancy-groups.md), chosen by profile.
+struct HaTimers {
+    milliseconds heartbeat{2000}, peer_timeout{10000}, init_timeout{30000};
+    milliseconds lease{10000}, renew{3000};
+    milliseconds fallback_delay{600000};
+    milliseconds gate_timeout{600000};
+    seconds resume_window{300};
+    bool automatic_fallback = true;
+};
+
+struct AgreementConfig {
+    std::string name;
+    std::string type = "generic";  ///< openldap | generic
+    std::vector<std::string> hosts;
+    std::string tls = "starttls";  ///< ldaps | starttls | none
+    std::string ca;
+    std::string bind_dn;
+    std::string password_file;
+    std::string base;
+    std::string filter = "(objectClass=inetOrgPerson)";
+    std::string host;              ///< XMPP host of its users
+    std::string uid_attribute = "uid";
+    std::uint32_t page_size = 500;
+};
+
+struct SyncConfig {
+    seconds incremental{300};
+    seconds full{86400};
+    seconds grace{86400};          ///< missing → deactivated
+    seconds disabled_grace{60};    ///< disabled: sessions are closed after this
+    double removal_percent = 5.0;
+    std::uint32_t removal_min = 10;
+    std::uint32_t removal_max = 500;
+    seconds lease{15};
+};
+
+/// One cluster's configuration, the same file on each node (DESIGN: one file, unknown keys are errors).
+struct Config {
+    std::string file;  ///< empty: the embedded default
+    // [cluster]
+    std::string id = "hexad";
+    std::string profile = "lan";  ///< lan | wan | lab
+    std::string durability = "strict";
+    std::string assignment = "balanced";
+    std::uint16_t peer_port = 5270;
+    TlsFiles peer_tls;
+    HaTimers timers;
+    bool high_availability = true;
+
+    std::vector<HostConfig> hosts;
+    std::vector<GroupConfig> groups;
+    std::string redis_url, redis_password_file;
+    std::string store_url;  ///< sqlite:///path or postgresql://…
+    std::vector<AgreementConfig> agreements;
+    SyncConfig sync;
+    // [c2s]
+    std::uint16_t c2s_port = 5222, c2s_tls_port = 5223;
+    std::size_t max_stanza = 262144;
+    seconds authenticate_timeout{30};
+    seconds idle{900};
+    std::size_t max_connections = 0;  ///< 0 = what the descriptor limit allows
+    // [http]
+    std::uint16_t http_port = 5443;
+    std::string files;
+    std::uint64_t max_upload = 100ull << 20;
+    // [admin]
+    std::uint16_t admin_port = 5280;
+    std::string token_file;
+    // [log]
+    std::string log_level = "info", log_file;
+    // [module.archive]
+    std::uint32_t archive_page_limit = 250;
+
+    bool is_cluster() const { return !redis_url.empty(); }
+    const NodeConfig* node(const std::string& name) const;
+    const GroupConfig* group_of(const std::string& node) const;
+    /// SHA-256 over the file, hex: nodes publish it, a difference is an alarm.
+    std::string hash;
+};
+
+/// Reads and checks a file. Throws ConfigError with every fault found, one per line.
+Config load_config(const std::string& file);
+/// The server without a configuration: one node, SQLite in `data`, loopback.
+Config embedded_config(const std::string& host, const std::string& address);
+
+}  // namespace hexad

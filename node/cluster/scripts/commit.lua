@@ -1,0 +1,35 @@
+-- commit(batch): makes one batch true if generation, lease, epoch, counter and routes are those it was decided on.
+local bad = guard()
+if bad then return bad end
+local b = cmsgpack.unpack(ARGV[5])
+if b.sid ~= '' then
+  local s = key('s', b.sid)
+  if not owned(b.sid, b.g, b.e) and not b.fresh then return {'OWNER'} end
+  if b.advances then
+    local at = tonumber(redis.call('HGET', s, 'in'))
+    if at >= b.n then return {'DONE'} end
+    if at ~= b.previous then return {'ORDER'} end
+  end
+end
+if b.room ~= '' then
+  local r = key('r', b.room)
+  local serving = redis.call('HGET', key('part', b.home), 'serving')
+  if serving and serving ~= NODE then return {'OWNER'} end
+  local pos = tonumber(redis.call('HGET', r, 'pos') or '0')
+  if b.position > 0 and pos >= b.position then return {'DONE'} end
+end
+for _, c in ipairs(b.checks or {}) do
+  local v = redis.call('HGET', key('u', c.u), 'v') or '0'
+  if v ~= c.v then
+    local last = redis.call('GET', P .. 'seq') or '0'
+    return {'ROUTE', last}
+  end
+end
+local positions, rooms = effects(b)
+if b.sid ~= '' and b.advances then redis.call('HSET', key('s', b.sid), 'in', string.format('%.0f', b.n)) end
+if b.room ~= '' and b.position > 0 then
+  local r = key('r', b.room)
+  redis.call('HSET', r, 'pos', string.format('%.0f', b.position))
+  redis.call('XTRIM', r .. ':in', 'MINID', string.format('%.0f-1', b.position))
+end
+return {'OK', positions, rooms}

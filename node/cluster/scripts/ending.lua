@@ -1,0 +1,17 @@
+-- ending(sid, g, e): the point of no return for a resume; the session stays a target until its entries are stored.
+local bad = guard()
+if bad then return bad end
+local sid, s = ARGV[5], key('s', ARGV[5])
+if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
+redis.call('HSET', s, 'st', 'ending')
+local out = {}
+for _, entry in ipairs(redis.call('XRANGE', s .. ':log', '-', '+')) do out[#out + 1] = entry[2][2] end
+for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do out[#out + 1] = entry[2][2] end
+local live = {}
+for _, other in ipairs(redis.call('HKEYS', key('u', ARGV[8]))) do
+  if string.sub(other, 1, 2) == 's:' and other ~= 's:' .. sid then
+    if redis.call('HGET', key('s', string.sub(other, 3)), 'st') then live[#live + 1] = string.sub(other, 3) end
+  end
+end
+return {'OK', redis.call('HGET', s, 'L'), redis.call('HGET', s, 'in'), redis.call('HGET', s, 'fill') or '0', out, live,
+  redis.call('XLEN', s .. ':held')}

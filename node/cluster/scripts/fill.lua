@@ -1,0 +1,23 @@
+-- fill(sid, g, e, batch, last, rows): one batch of the login backlog goes into the log, once. last = '1': what was held
+-- comes behind it and the session is live.
+local bad = guard()
+if bad then return bad end
+local sid, s = ARGV[5], key('s', ARGV[5])
+if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
+local out = {}
+local function push(e)
+  local l = redis.call('HINCRBY', s, 'L', 1)
+  redis.call('XADD', s .. ':log', l .. '-0', 'e', e)
+  out[#out + 1] = {string.format('%.0f', l), '0', e}
+end
+local done = tonumber(redis.call('HGET', s, 'fill') or '0')
+if tonumber(ARGV[8]) > done then
+  for _, e in ipairs(cmsgpack.unpack(ARGV[10])) do push(e) end
+  redis.call('HSET', s, 'fill', ARGV[8])
+end
+if ARGV[9] == '1' then
+  for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do push(entry[2][2]) end
+  redis.call('DEL', s .. ':held')
+  redis.call('HSET', s, 'mode', 'live')
+end
+return {'OK', out}

@@ -1,0 +1,109 @@
+-- Common to all scripts. ARGV: 1 key prefix, 2 generation, 3 node, 4 node incarnation, 5 … the script's own.
+-- All keys of a cluster carry one hash tag (the prefix), so a script may touch any of them.
+local P, G, NODE, NE = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local function key(kind, name) return P .. kind .. ':' .. name end
+
+-- Generation and lease: nobody acts in a Redis of another generation, or without his own lease.
+local function guard()
+  local gen = redis.call('HMGET', P .. 'gen', 'g', 'state')
+  if gen[1] ~= G then return {'GEN', gen[1] or '0', gen[2] or 'none'} end
+  if gen[2] ~= 'open' then return {'GEN', gen[1], gen[2] or 'none'} end
+  if redis.call('GET', P .. 'lease:' .. NODE) ~= NE then return {'LEASE'} end
+end
+
+-- One order for all streams of the cluster: ids are a counter, so that a reader can merge the streams it reads.
+local function next_id() return redis.call('INCR', P .. 'seq') .. '-0' end
+local function publish(node, kind, bytes)
+  redis.call('XADD', P .. 'bus:' .. node, 'MAXLEN', '~', 50000, next_id(), 'k', kind, 'd', bytes)
+end
+local function announce(kind, bytes)
+  redis.call('XADD', P .. 'chg', 'MAXLEN', '~', 200000, next_id(), 'k', kind, 'd', bytes)
+end
+
+-- A session's record if it is this node's and the epoch is the one given.
+local function owned(sid, g, e)
+  local r = redis.call('HMGET', key('s', sid), 'node', 'g', 'e', 'st')
+  return r[1] == NODE and r[2] == g and r[3] == e and r
+end
+
+-- An origin is taken once per target: the highest (n, sub) of each source is kept.
+local function take_origin(hash, source, n, sub)
+  if source == '' then return true end
+  local field, value = 'o:' .. source, n * 4096 + sub
+  local last = tonumber(redis.call('HGET', hash, field) or '-1')
+  if value <= last then return false end
+  redis.call('HSET', hash, field, string.format('%.0f', value))
+  return true
+end
+
+-- Appends to a session's log; hands the entry to its carrier. The position, 0 if nothing was appended.
+local function append(a)
+  local s = key('s', a.t)
+  local r = redis.call('HMGET', s, 'node', 'mode', 'st')
+  if not r[1] then return 0 end
+  if not take_origin(s, a.src, a.n, a.sub) then return 0 end
+  if r[2] == 'filling' and a.held then
+    redis.call('XADD', s .. ':held', '*', 'e', a.e)
+    return 0
+  end
+  local l = redis.call('HINCRBY', s, 'L', 1)
+  redis.call('XADD', s .. ':log', l .. '-0', 'e', a.e)
+  publish(r[1], 'entry', cmsgpack.pack({a.t, l, a.e}))
+  return l
+end
+
+-- A route: version and the entries of its sessions. Every change is announced with the version it led to.
+local function route_change(c)
+  local u = key('u', c.u)
+  if c.ended then
+    redis.call('HDEL', u, 's:' .. c.sid)
+  else
+    redis.call('HSET', u, 's:' .. c.sid, c.entry)
+  end
+  local v
+  if c.moves or c.ended then v = redis.call('HINCRBY', u, 'v', 1) else v = tonumber(redis.call('HGET', u, 'v') or '0') end
+  if c.ended and redis.call('HLEN', u) <= 1 then redis.call('EXPIRE', u, 3600) else redis.call('PERSIST', u) end
+  announce('route', cmsgpack.pack({c.u, v, c.change}))
+end
+
+local function drop_session(sid)
+  local s = key('s', sid)
+  redis.call('DEL', s, s .. ':log', s .. ':held', s .. ':k')
+  redis.call('SREM', P .. 'sessions', sid)
+end
+
+-- The effects that a commit and a session's end have in common. Answers positions of appends and of room inputs.
+local function effects(b)
+  for _, r in ipairs(b.sessions or {}) do
+    local s = key('s', r.sid)
+    if redis.call('EXISTS', s) == 0 then
+      redis.call('HSET', s, 'jid', r.jid, 'acc', r.acc, 'node', NODE, 'g', r.g, 'e', r.e, 'in', '0', 'L', '0', 'mode', r.mode)
+      redis.call('SADD', P .. 'sessions', r.sid)
+    end
+    redis.call('HSET', s, 'st', r.st, 'until', r.till, 'res', r.res, 'state', r.state)
+  end
+  for _, sid in ipairs(b.filling or {}) do redis.call('HSET', key('s', sid), 'mode', 'filling') end
+  local positions, rooms = {}, {}
+  for i, a in ipairs(b.appends or {}) do positions[i] = append(a) end
+  for i, m in ipairs(b.rooms or {}) do
+    local r = key('r', m.room)
+    if take_origin(r, m.src, m.n, m.sub) then
+      local p = redis.call('HINCRBY', r, 'last', 1)
+      redis.call('XADD', r .. ':in', p .. '-0', 'e', m.e)
+      redis.call('SADD', P .. 'rooms', m.room)
+      local owner = redis.call('HGET', key('part', m.home), 'serving') or m.home
+      publish(owner, 'room', cmsgpack.pack({m.room, p, m.e}))
+      rooms[i] = p
+    else
+      rooms[i] = 0
+    end
+  end
+  for _, o in ipairs(b.occupants or {}) do
+    local f = key('r', o.room) .. ':occ'
+    if o.removed then redis.call('HDEL', f, o.sid) else redis.call('HSET', f, o.sid, o.bytes) end
+  end
+  for _, c in ipairs(b.routes or {}) do route_change(c) end
+  for _, n in ipairs(b.notices or {}) do publish(n.node, 'notice', n.bytes) end
+  for _, a in ipairs(b.accounts or {}) do announce('account', a) end
+  return positions, rooms
+end

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "auth/authenticator.hpp"
+#include "base/clock.hpp"
+#include "base/metrics.hpp"
+#include "hooks/hooks.hpp"
+#include "io/tls_context.hpp"
+#include "routing/router.hpp"
+#include "xml/stanza_parser.hpp"
+
+namespace hexad {
+
+/// Limits of one client stream.
+struct C2sLimits {
+    XmlLimits xml;
+    std::size_t max_unauthenticated_stanza = 16384;
+    std::size_t max_outbox = 4u << 20;  ///< bytes the client may leave unread before its stream ends
+    seconds authenticate{30};           ///< from accept to bound
+    seconds idle{900};                  ///< silence after which the server asks; then the same again and it closes
+    seconds write_stall{60};            ///< the kernel took nothing for this long
+    int max_auth_failures = 3;
+};
+
+/// What every client connection of a node shares. Protocol thread.
+struct C2sContext {
+    Router& router;
+    Hooks& hooks;
+    Authenticator& authenticator;
+    TlsContext& tls;
+    C2sLimits limits;
+    std::size_t connections = 0;
+    Counter* logins = nullptr;
+    Counter* failures = nullptr;
+};
+
+}  // namespace hexad

@@ -1,0 +1,130 @@
+#include "base/log.hpp"
+#include "routing/router.hpp"
+
+namespace hexad {
+
+void Router::reserve_numbers(Batch& batch, std::vector<Session::SlotPtr>& slots) {
+    slots.resize(batch.appends.size());
+    if (!committer_.never_refuses()) return;
+    for (std::size_t i = 0; i < batch.appends.size(); ++i) {
+        auto& append = batch.appends[i];
+        const auto session = find_session(append.sid);
+        if (!session) continue;
+        const bool live_message = append.kind != EntryKind::iq && append.kind != EntryKind::transient;
+        if (live_message && session->mode == SessionMode::filling) {
+            append.held = true;
+            continue;
+        }
+        if (!session->can_reserve()) continue;
+        slots[i] = session->reserve(append.xml, append.kind);
+        append.number = slots[i]->number;
+    }
+}
+
+void Router::deliver(Batch& batch, const CommitOutcome& outcome, const std::vector<Session::SlotPtr>& slots) {
+    for (const auto& change : batch.routes) apply_route(change);
+    for (std::size_t i = 0; i < batch.appends.size(); ++i) {
+        const auto& append = batch.appends[i];
+        const auto session = find_session(append.sid);
+        if (!session) continue;
+        const auto position = i < outcome.positions.size() ? outcome.positions[i] : 0;
+        if (i < slots.size() && slots[i]) {
+            session->committed(slots[i], position);
+        } else if (position != 0) {  // a held entry has no position until the backlog is through
+            LogEntry entry;
+            entry.position = position;
+            entry.kind = append.kind;
+            entry.xml = append.xml;
+            session->entry(entry);
+        }
+        if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
+    }
+    for (const auto& notice : batch.notices) deliver_notice(notice);
+    for (std::size_t i = 0; i < batch.room_inputs.size(); ++i) {
+        const auto position = i < outcome.room_positions.size() ? outcome.room_positions[i] : 0;
+        if (position == 0) continue;
+        RoomInputArrived event{batch.room_inputs[i], position};
+        hooks_.run(event);
+    }
+    for (const auto& then : batch.after) then();
+}
+
+void Router::deliver_notice(const Notice& notice) {
+    const auto give = [&](const RouteEntry& entry) {
+        const auto session = find_session(entry.sid);
+        if (!session || session->finished) return;
+        if (!notice.address) {
+            session->push(notice.xml);
+        } else {
+            // `<name …` → `<name to='full' …`
+            const auto space = notice.xml->find_first_of(" >/", 1);
+            std::string to = " to='";
+            append_escaped(to, entry.jid.to_string(), true);
+            to += '\'';
+            std::string text = *notice.xml;
+            text.insert(space, to);
+            session->push(make_bytes(std::move(text)));
+        }
+        if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
+    };
+    if (notice.audience == Notice::Audience::session) {
+        if (const auto session = find_session(notice.sid); session && !session->finished) {
+            if (notice.address) {
+                give(route_entry(session->state, options_.node));
+            } else {
+                session->push(notice.xml);
+                if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
+            }
+        }
+        return;
+    }
+    const auto* route = routes_.find(notice.account);
+    if (route == nullptr) return;
+    std::vector<RouteEntry> entries;
+    for (const auto& entry : route->sessions) {
+        const bool wanted = notice.audience == Notice::Audience::available    ? entry.available
+                            : notice.audience == Notice::Audience::interested ? entry.interested
+                                                                              : entry.block_interested;
+        if (wanted) entries.push_back(entry);
+    }
+    for (const auto& entry : entries) give(entry);
+}
+
+void Router::apply_route(const RouteChange& change) {
+    const auto* before = routes_.find_sid(change.account, change.entry.sid);
+    const bool was_available = before != nullptr && before->available;
+    const auto carried = find_session(change.entry.sid);
+    // A late change of a session that is on its way out must not bring its route back.
+    const bool stale = change.entry.node == options_.node && (!carried || carried->closing);
+    if (change.ended || !stale) routes_.apply(change);
+    fan_out(change);
+    if (!change.ended && change.entry.available && !was_available) {
+        if (carried && !carried->closing) greet(carried);
+    }
+    if (!change.ended && carried && !carried->closing && carried->mode == SessionMode::filling && !carried->filling_now) {
+        carried->filling_now = true;
+        asio::co_spawn(io_, fill(carried), asio::detached);
+    }
+}
+
+awaitable<void> Router::fill(SessionPtr session) {
+    while (!session->closing && session->mode == SessionMode::filling) {
+        // A client that is slow to acknowledge gets its backlog in portions.
+        if (session->unacked() > 300 || session->wire == nullptr) {
+            asio::steady_timer pause(io_, milliseconds(session->wire == nullptr ? 500 : 50));
+            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+            continue;
+        }
+        const auto filled = co_await log_.fill(session->state.sid, session->state.epoch);
+        if (!filled) {
+            asio::steady_timer pause(io_, milliseconds(500));
+            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+            continue;
+        }
+        for (const auto& entry : filled->entries) session->entry(entry);
+        if (filled->finished) session->mode = SessionMode::live;
+    }
+    session->filling_now = false;
+}
+
+}  // namespace hexad

@@ -1,0 +1,389 @@
+#include "base/log.hpp"
+#include "routing/router.hpp"
+#include "xmpp/namespaces.hpp"
+
+namespace hexad {
+
+namespace {
+
+constexpr std::size_t max_sessions_per_account = 100;
+
+/// Submits a batch and waits until it is safe.
+awaitable<bool> committed(Router& router, asio::io_context& io, Batch batch) {
+    struct Waiting {
+        explicit Waiting(asio::io_context& context) : timer(context, asio::steady_timer::time_point::max()) {}
+        asio::steady_timer timer;
+        bool done = false;
+        bool ok = false;
+    };
+    auto waiting = std::make_shared<Waiting>(io);
+    router.submit(std::move(batch), [waiting](bool ok) {
+        waiting->done = true;
+        waiting->ok = ok;
+        waiting->timer.cancel();
+    });
+    while (!waiting->done) co_await waiting->timer.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return waiting->ok;
+}
+
+awaitable<void> pause(asio::io_context& io, milliseconds time) {
+    asio::steady_timer timer(io, time);
+    co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+}
+
+}  // namespace
+
+awaitable<error_code> Router::start() {
+    auto records = co_await log_.load_sessions();
+    if (!records) co_return records.error();
+    for (auto& record : *records) {
+        auto account = co_await accounts_.load(record.jid.bare());
+        if (!account) co_return account.error();
+        if (!*account || !record.resumable || record.phase == SessionPhase::ending) {
+            co_await log_.end(record.sid, record.epoch);
+            continue;
+        }
+        auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+        session->state.sid = record.sid;
+        session->state.jid = record.jid;
+        session->state.account = *account;
+        session->state.epoch = record.epoch;
+        session->mode = record.mode;
+        session->sm = session->resumable = true;
+        session->restored = true;
+        session->in_read = session->in_submitted = session->in_safe = record.in;
+        session->detach();
+        if (!decode_state(record.state, *session)) {
+            log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
+            co_await log_.end(record.sid, record.epoch);
+            continue;
+        }
+        session->phase = SessionPhase::detached;
+        session->until = wall_now() + options_.resume_window;
+        session->route = route_entry(session->state, options_.node);
+        session->routed = true;
+        sessions_[record.sid] = session;
+        by_jid_[record.jid] = session;
+        RouteChange change;
+        change.account = (*account)->jid;
+        change.entry = session->route;
+        change.moves_version = true;
+        routes_.apply(change);
+    }
+    log_info("sessions_restored", {{"count", static_cast<std::uint64_t>(sessions_.size())}});
+    asio::co_spawn(io_, sweep(), asio::detached);
+    co_return error_code{};
+}
+
+awaitable<void> Router::stop() {
+    stopping_ = true;
+    std::vector<SessionPtr> all;
+    for (const auto& [sid, session] : sessions_) all.push_back(session);
+    for (int i = 0; i < 500; ++i) {  // what was read is finished first; at most five seconds
+        const bool busy = std::any_of(all.begin(), all.end(),
+                                      [](const SessionPtr& s) { return !s->inputs.empty() || !s->unread.empty(); });
+        if (!busy) break;
+        co_await pause(io_, milliseconds(10));
+    }
+    for (const auto& session : all) {
+        if (auto* wire = session->wire) {
+            stream_lost(session, false);
+            wire->end("system-shutdown", "");
+        }
+    }
+    for (int i = 0; i < 500; ++i) {
+        const bool ending = std::any_of(all.begin(), all.end(), [&](const SessionPtr& s) {
+            return s->closing && sessions_.contains(s->state.sid);
+        });
+        if (!ending && committer_.pending_bytes() == 0) break;
+        co_await pause(io_, milliseconds(10));
+    }
+    sweep_timer_.cancel();
+}
+
+awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string resource, Wire& wire) {
+    if (stopping_) co_return StanzaError::resource_constraint("the server is stopping");
+    auto account = co_await accounts_.load(bare);
+    if (!account) co_return StanzaError::try_again();
+    if (!*account || (*account)->state != AccountState::active) co_return StanzaError::not_allowed();
+    auto full = (*account)->jid.with_resource(resource.empty() ? random_id(8) : resource);
+    if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
+    // The old session's farewell comes before the new one's greeting, or contacts would be left with the former.
+    bool inherits = false;
+    for (auto old = find_full(*full); old; old = find_full(*full)) {
+        // Contacts see no flap: the new session takes the old one's availability over until it speaks for itself.
+        if (!old->closing && (old->state.available || old->inherits_presence)) inherits = old->replaced = true;
+        kick(old, "conflict", "replaced by a new session");
+        co_await pause(io_, milliseconds(1));
+    }
+    const auto* route = routes_.find(bare);
+    if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
+        co_return StanzaError::resource_constraint("too many sessions of this account");
+    }
+    auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+    session->state.sid = random_id(16);
+    session->state.jid = *full;
+    session->state.account = *account;
+    session->window = options_.resume_window;
+    session->wants_tick = [this, weak = std::weak_ptr(session)] {
+        if (auto s = weak.lock()) ticking_.insert(s);
+    };
+    session->attach(wire);
+    session->inherits_presence = inherits;
+    if (inherits) asio::co_spawn(io_, drop_inherited(session), asio::detached);
+    sessions_[session->state.sid] = session;
+    by_jid_[*full] = session;
+
+    Batch batch;
+    SessionBound event{session->state, batch};
+    hooks_.run(event);
+    batch.sessions.push_back(record_of(session));
+    RouteChange change;
+    change.account = (*account)->jid;
+    change.entry = session->route = route_entry(session->state, options_.node);
+    change.moves_version = true;
+    session->routed = true;
+    // On one node the route is true at once: a second bind of the same name must see this one.
+    if (committer_.never_refuses()) routes_.apply(change);
+    batch.routes.push_back(std::move(change));
+    if (!co_await committed(*this, io_, std::move(batch))) {
+        forget(session);
+        co_return StanzaError::try_again();
+    }
+    co_return session;
+}
+
+SessionPtr Router::find_full(const Jid& full) const {
+    const auto it = by_jid_.find(full);
+    return it == by_jid_.end() ? nullptr : it->second;
+}
+
+awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wanted) {
+    // What came before <enable/> is not counted by the client; it is finished first so that the counters start clean.
+    while (!session->finished && (!session->unread.empty() || !session->inputs.empty())) {
+        co_await pause(io_, milliseconds(1));
+    }
+    if (session->finished || session->sm) co_return false;
+    session->resumable = resumable;
+    session->window = resumable ? std::min(wanted.count() > 0 ? wanted : options_.resume_window, options_.resume_window)
+                                : seconds(0);
+    Batch batch;
+    batch.sessions.push_back(record_of(session));
+    co_return co_await committed(*this, io_, std::move(batch));
+}
+
+awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire) {
+    const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
+    auto session = find_session(sid);
+    if (!session || session->closing) {
+        const auto tomb = co_await log_.tomb(sid);
+        if (tomb && *tomb && (*tomb)->jid.bare() == bare) {
+            co_return SessionRefusal{"cancel", "item-not-found", (*tomb)->in, true};
+        }
+        co_return not_found;
+    }
+    if (session->state.account->jid != bare || !session->resumable) co_return not_found;
+    // The old stream reads no more; what it brought is finished, so that the counter given to the client is exact.
+    if (auto* old = session->wire) {
+        session->detach();
+        old->end("conflict", "resumed on another stream");
+    }
+    for (int i = 0; i < 3000 && !session->closing; ++i) {
+        if (session->unread.empty() && session->inputs.empty()) {
+            if (session->in_safe >= session->in_read) break;
+            schedule_advance(session);
+        }
+        co_await pause(io_, milliseconds(10));
+    }
+    if (session->closing) co_return not_found;
+    if (session->in_safe < session->in_read) co_return SessionRefusal{"wait", "resource-constraint", 0, false};
+    if (static_cast<std::int32_t>(session->sent_count() - h) < 0 && !session->restored) {
+        co_return SessionRefusal{"modify", "bad-request", 0, false};
+    }
+    auto claimed = co_await log_.claim(sid, session->state.account->id, options_.node);
+    if (!claimed) {
+        if (claimed.error() == ClaimRefusal::unavailable) {
+            co_return SessionRefusal{"wait", "resource-constraint", 0, false};
+        }
+        co_return not_found;
+    }
+    if (session->closing) co_return not_found;
+    if (auto* other = session->wire) {  // a second resume came in while we waited: the later one wins
+        session->detach();
+        other->end("conflict", "resumed on another stream");
+    }
+    session->state.epoch = claimed->record.epoch;
+    if (session->restored) {
+        session->restore(claimed->entries);
+        session->wants_tick = [this, weak = std::weak_ptr(session)] {
+            if (auto s = weak.lock()) ticking_.insert(s);
+        };
+    }
+    session->attach(wire);
+    co_return session;
+}
+
+awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
+    auto* const wire = session->wire;
+    const auto ok = co_await log_.settle(session->state.sid, session->state.epoch, h);
+    if (!ok || !*ok || session->finished || session->wire != wire || wire == nullptr) co_return false;
+    session->settle(h);
+    if (session->restored) {
+        // Presence is state, not log: after a restart the client gets the state of its contacts again.
+        session->restored = false;
+        if (session->state.available) greet(session);
+    }
+    Batch batch;
+    batch.sessions.push_back(record_of(session));
+    submit(std::move(batch));
+    if (session->mode == SessionMode::filling && !session->filling_now) {
+        session->filling_now = true;
+        asio::co_spawn(io_, fill(session), asio::detached);
+    }
+    co_return true;
+}
+
+void Router::stream_lost(const SessionPtr& session, bool clean) {
+    session->detach();
+    if (session->closing) return;
+    if (clean || !session->resumable) {
+        begin_end(session);
+        return;
+    }
+    session->phase = SessionPhase::detached;
+    session->until = wall_now() + session->window;
+    Batch batch;
+    batch.sessions.push_back(record_of(session));
+    submit(std::move(batch));
+    if (session->over_limit()) begin_end(session);
+}
+
+awaitable<void> Router::drop_inherited(SessionPtr session) {
+    co_await pause(io_, seconds(5));
+    if (!session->inherits_presence || session->closing) co_return;
+    session->inherits_presence = false;
+    Batch batch;
+    RouteChange change;
+    change.account = session->state.account->jid;
+    change.entry = session->route;
+    change.broadcast = make_presence(session->state.jid, {}, "unavailable").to_string(ns::client);
+    batch.routes.push_back(std::move(change));
+    submit(std::move(batch));
+}
+
+void Router::forget(const SessionPtr& session) {
+    const auto it = by_jid_.find(session->state.jid);
+    if (it != by_jid_.end() && it->second == session) by_jid_.erase(it);
+    ticking_.erase(session);
+    sessions_.erase(session->state.sid);
+}
+
+void Router::kick(const SessionPtr& session, std::string condition, std::string text) {
+    if (session->closing) return;
+    auto* wire = session->wire;
+    session->detach();
+    begin_end(session);
+    if (wire != nullptr) wire->end(condition, text);
+}
+
+void Router::set_inactive(const SessionPtr& session, bool inactive) {
+    session->state.inactive = inactive;
+    if (!session->resumable) return;
+    Batch batch;
+    batch.sessions.push_back(record_of(session));
+    submit(std::move(batch));
+}
+
+void Router::begin_end(const SessionPtr& session) {
+    if (session->closing) return;
+    session->closing = true;
+    if (committer_.never_refuses()) {
+        // From here on nothing is routed to it; what was decided before is in its log before the log is closed.
+        RouteChange change;
+        change.account = session->state.account->jid;
+        change.entry = session->route;
+        change.ended = true;
+        routes_.apply(change);
+    }
+    asio::co_spawn(io_, end_session(session), asio::detached);
+}
+
+awaitable<void> Router::end_session(SessionPtr session) {
+    auto& state = session->state;
+    // What the client sent before it went is finished first; only a store that is away makes this end early.
+    for (int i = 0; i < 1000 && !(session->unread.empty() && session->inputs.empty()); ++i) {
+        co_await pause(io_, milliseconds(5));
+    }
+    session->finished = true;
+    RouteChange change;
+    change.account = state.account->jid;
+    change.entry = session->route;
+    change.ended = true;
+    change.moves_version = true;
+    Batch batch;
+    if ((state.available && !session->replaced) || session->inherits_presence) {
+        change.broadcast = make_presence(state.jid, {}, "unavailable").to_string(ns::client);
+        ResourceUnavailable event{state, {}, batch};
+        hooks_.run(event);
+    }
+    take_back_directed(state, batch);
+    SessionClosed closed{state, batch};
+    hooks_.run(closed);
+    state.available = false;
+    batch.routes.push_back(std::move(change));
+    submit(std::move(batch));
+    for (;;) {
+        const auto ended = co_await log_.end(state.sid, state.epoch);
+        if (ended) {
+            Batch errors;
+            for (const auto& entry : ended->unanswered) {
+                auto request = parse_element(*entry.xml);
+                if (!request || (request->attr("type") != "get" && request->attr("type") != "set")) continue;
+                const auto from = Jid::parse(request->attr("from"));
+                if (!from) continue;
+                const auto* asker = routes_.find_session(*from);
+                if (asker == nullptr) continue;
+                LogAppend append;
+                append.sid = asker->sid;
+                append.kind = EntryKind::iq;
+                append.xml = make_bytes(make_error_reply(*request, StanzaError::service_unavailable()).to_string(ns::client));
+                errors.appends.push_back(std::move(append));
+            }
+            if (!errors.appends.empty()) submit(std::move(errors));
+            break;
+        }
+        co_await pause(io_, milliseconds(500));
+    }
+    forget(session);
+}
+
+awaitable<void> Router::sweep() {
+    while (!stopping_) {
+        sweep_timer_.expires_after(seconds(1));
+        const auto [ec] = co_await sweep_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+        if (ec) co_return;
+        auto due = std::move(ticking_);
+        ticking_.clear();
+        for (const auto& session : due) {
+            session->tick_scheduled = false;
+            if (session->tick()) {
+                session->tick_scheduled = true;
+                ticking_.insert(session);
+            }
+        }
+        const auto now = wall_now();
+        std::vector<SessionPtr> expired;
+        for (const auto& [sid, session] : sessions_) {
+            if (session->phase == SessionPhase::detached && session->wire == nullptr && !session->closing &&
+                (session->until <= now || session->over_limit())) {
+                expired.push_back(session);
+            }
+        }
+        for (const auto& session : expired) {
+            log_info("session_expired", {{"jid", session->state.jid.to_string()}});
+            begin_end(session);
+        }
+    }
+}
+
+}  // namespace hexad

@@ -1,0 +1,290 @@
+#include "routing/router.hpp"
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+
+namespace hexad {
+
+Router::Router(asio::io_context& io, Store& store, Committer& committer, SessionLog& log, Hooks& hooks,
+               RouterOptions options)
+    : io_(io),
+      store_(store),
+      committer_(committer),
+      log_(log),
+      hooks_(hooks),
+      options_(std::move(options)),
+      accounts_(store, options_.account_cache),
+      host_set_(options_.hosts.begin(), options_.hosts.end()),
+      sweep_timer_(io) {}
+
+Router::~Router() = default;
+
+bool Router::is_local_host(std::string_view domain) const { return host_set_.contains(std::string(domain)); }
+
+std::string Router::host_of_service(std::string_view domain, std::string& label) const {
+    const auto dot = domain.find('.');
+    if (dot == std::string_view::npos) return {};
+    const auto host = domain.substr(dot + 1);
+    if (!is_local_host(host)) return {};
+    label = std::string(domain.substr(0, dot));
+    if (!hooks_.services().contains(label)) return {};
+    return std::string(host);
+}
+
+SessionPtr Router::find_session(const std::string& sid) const {
+    const auto it = sessions_.find(sid);
+    return it == sessions_.end() ? nullptr : it->second;
+}
+
+std::size_t Router::attached() const {
+    return static_cast<std::size_t>(
+        std::count_if(sessions_.begin(), sessions_.end(), [](const auto& s) { return s.second->wire != nullptr; }));
+}
+
+void Router::receive(const SessionPtr& session, Element stanza) {
+    if (session->finished) return;
+    ++session->in_read;
+    session->unread.push_back(std::move(stanza));
+    pump(session);
+}
+
+void Router::pump(const SessionPtr& session) {
+    while (!session->loading && !session->unread.empty() && !session->finished) {
+        const auto to = Jid::parse(session->unread.front().attr("to"));
+        if (to && !to->local().empty() && is_local_host(to->domain())) {
+            auto bare = to->bare();
+            if (!accounts_.is_loaded(bare)) {
+                session->loading = true;
+                asio::co_spawn(io_, load_for(session, {std::move(bare)}), asio::detached);
+                return;
+            }
+        }
+        Element xml = std::move(session->unread.front());
+        session->unread.pop_front();
+        decide(session, std::move(xml));
+    }
+}
+
+awaitable<void> Router::load_for(SessionPtr session, std::vector<Jid> accounts) {
+    for (const auto& bare : accounts) {
+        // With the store away the stanza waits here, and what follows it: back-pressure, not an error.
+        for (;;) {
+            const auto loaded = co_await accounts_.load(bare);
+            if (loaded || session->finished) break;
+            asio::steady_timer pause(io_, milliseconds(500));
+            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+        }
+    }
+    session->loading = false;
+    pump(session);
+}
+
+void Router::decide(const SessionPtr& session, Element xml) {
+    auto input = std::make_shared<Session::Input>();
+    // The counter was moved when the stanza was read; what is still unread comes behind this one.
+    input->n = session->in_read - session->unread.size();
+    // What comes before <enable/> is numbered apart: the counter of the session is the client's `h`.
+    input->batch.origin = {session->sm ? session->state.sid : session->state.sid + '#', input->n, 0};
+    input->batch.epoch = session->state.epoch;
+    session->inputs.push_back(input);
+
+    Stanza stanza;
+    stanza.from = session->state.jid;
+    stanza.kind = xml.name() == "message"    ? StanzaKind::message
+                  : xml.name() == "presence" ? StanzaKind::presence
+                                             : StanzaKind::iq;
+    const auto to_text = std::string(xml.attr("to"));
+    xml.set("from", session->state.jid.to_string());
+    stanza.xml = std::move(xml);
+    bool decided = true;
+    if (!to_text.empty()) {
+        auto to = Jid::parse(to_text);
+        if (!to) {
+            refuse(stanza, session, StanzaError::jid_malformed(), input->batch);
+            input->ready = true;
+            finish_input(session, *input);
+            drain(session);
+            return;
+        }
+        stanza.to = std::move(*to);
+        stanza.xml.set("to", stanza.to.to_string());
+    }
+    StanzaFromClient event{session->state, stanza, input->batch, std::nullopt};
+    if (hooks_.run(event) == Verdict::handled) {
+        if (event.refusal) refuse(stanza, session, *event.refusal, input->batch);
+    } else {
+        switch (stanza.kind) {
+            case StanzaKind::message: decide_message(stanza, session, input->batch); break;
+            case StanzaKind::presence: decide_presence(stanza, session, input->batch); break;
+            case StanzaKind::iq: decided = decide_iq(stanza, session, input); break;
+        }
+    }
+    if (decided) {
+        input->ready = true;
+        finish_input(session, *input);
+    }
+    drain(session);
+}
+
+void Router::finish_input(const SessionPtr& session, Session::Input& input) {
+    add_state(session, input.batch);
+    const auto& b = input.batch;
+    input.durable = !committer_.never_refuses() || b.touches_store() || !b.sessions.empty() || !b.filling.empty() || !b.appends.empty() ||
+                    !b.room_inputs.empty() || !b.occupants.empty();
+}
+
+void Router::add_state(const SessionPtr& session, Batch& batch) {
+    auto& state = session->state;
+    if (!state.dirty) return;
+    state.dirty = false;
+    auto entry = route_entry(state, options_.node);
+    if (!session->routed || !(entry == session->route) || !state.broadcast.empty()) {
+        const auto& old = session->route;
+        RouteChange change;
+        change.account = state.account->jid;
+        change.moves_version = !session->routed || entry.available != old.available ||
+                               (entry.priority < 0) != (old.priority < 0) || entry.carbons != old.carbons;
+        change.broadcast = std::move(state.broadcast);
+        state.broadcast.clear();
+        session->route = entry;
+        session->routed = true;
+        change.entry = std::move(entry);
+        batch.routes.push_back(std::move(change));
+    }
+    // A stream that cannot be resumed has nothing to continue from; its record only carries its log.
+    if (session->resumable || !committer_.never_refuses()) batch.sessions.push_back(record_of(session));
+}
+
+SessionRecord Router::record_of(const SessionPtr& session) const {
+    SessionRecord record;
+    record.sid = session->state.sid;
+    record.account = session->state.account->id;
+    record.jid = session->state.jid;
+    record.node = options_.node;
+    record.epoch = session->state.epoch;
+    record.mode = session->mode;
+    record.phase = session->phase;
+    record.resumable = session->resumable;
+    record.until = session->until;
+    record.state = encode_state(*session);
+    return record;
+}
+
+namespace {
+
+/// Whether others see an effect of this batch that is not logged: presence, a directed notice.
+bool shows_to_others(const Batch& batch) {
+    return !batch.routes.empty() || std::any_of(batch.notices.begin(), batch.notices.end(), [&](const Notice& n) {
+        return n.audience != Notice::Audience::session || !batch.origin.source.starts_with(n.sid);
+    });
+}
+
+}  // namespace
+
+void Router::drain(const SessionPtr& session) {
+    for (bool more = true; more;) {
+        more = false;
+        for (auto& input : session->inputs) {
+            if (!input->ready) break;
+            if (input->submitted) continue;
+            // A presence between two messages is seen between them: it waits for the first, the second waits for it.
+            const bool fence = !input->durable && shows_to_others(input->batch);
+            if (fence && input != session->inputs.front()) break;
+            input->submitted = true;
+            if (input->durable) {
+                commit_input(session, input);
+            } else {
+                input->done = true;
+            }
+            if (fence) break;
+        }
+        // Effects that need no commit are delivered when everything before them has been.
+        while (!session->inputs.empty() && session->inputs.front()->done) {
+            auto input = session->inputs.front();
+            session->inputs.pop_front();
+            if (!input->durable) deliver(input->batch, {}, {});
+            more = true;
+        }
+    }
+    if (session->inputs.empty() && session->unread.empty() && session->sm && session->in_read > session->in_submitted) {
+        schedule_advance(session);
+    }
+    if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
+}
+
+void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Session::Input>& input) {
+    auto& batch = input->batch;
+    if (session->sm) {
+        batch.advances = true;
+        batch.previous = session->in_submitted;
+        session->in_submitted = input->n;
+    }
+    auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
+    reserve_numbers(batch, *slots);
+    committer_.submit(std::move(batch), [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
+        input->done = true;
+        if (outcome.status == CommitStatus::ok) {
+            deliver(back, outcome, *slots);
+            if (back.advances) session->counted(input->n);
+        } else {
+            log_warn("batch_refused",
+                     {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
+        }
+        input->batch = Batch{};
+        drain(session);
+    });
+}
+
+void Router::schedule_advance(const SessionPtr& session) {
+    if (session->advance_timer || session->finished) return;
+    session->advance_timer = true;
+    auto timer = std::make_shared<asio::steady_timer>(io_, milliseconds(50));
+    timer->async_wait([this, session, timer](error_code) {
+        session->advance_timer = false;
+        advance_now(session);
+    });
+}
+
+void Router::advance_now(const SessionPtr& session) {
+    if (session->finished || !session->sm || !session->inputs.empty()) return;
+    if (session->in_read - session->unread.size() == session->in_submitted) return;
+    auto input = std::make_shared<Session::Input>();
+    input->n = session->in_read - session->unread.size();
+    input->batch.origin = {session->state.sid, input->n, 0};
+    input->batch.epoch = session->state.epoch;
+    input->ready = input->durable = true;
+    session->inputs.push_back(std::move(input));
+    drain(session);
+}
+
+void Router::ack_requested(const SessionPtr& session) {
+    if (!session->sm || session->client_asks_ack()) return;
+    advance_now(session);
+    // A commit takes a millisecond or two; waiting for it spares the client a second answer.
+    auto timer = std::make_shared<asio::steady_timer>(io_, milliseconds(100));
+    timer->async_wait([session, timer](error_code) {
+        if (session->ack_wanted()) session->answer_ack();
+    });
+}
+
+void Router::submit(Batch batch, std::function<void(bool)> done) {
+    auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
+    reserve_numbers(batch, *slots);
+    committer_.submit(std::move(batch),
+                      [this, slots, done = std::move(done)](const CommitOutcome& outcome, Batch& back) {
+                          const bool ok = outcome.status == CommitStatus::ok;
+                          if (ok) deliver(back, outcome, *slots);
+                          if (done) done(ok);
+                      });
+}
+
+void Router::change_account(AccountData& account, AccountChange change, Batch& batch) {
+    change.account = account.id;
+    change.base_version = account.version;
+    accounts_.apply(account, change);
+    RosterChanged event{account, change, batch};
+    hooks_.run(event);
+    batch.accounts.push_back(std::move(change));
+}
+
+}  // namespace hexad

@@ -1,0 +1,157 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "hooks/cluster_view.hpp"
+#include "hooks/hooks.hpp"
+#include "session/session.hpp"
+#include "storage/session_log.hpp"
+#include "storage/store.hpp"
+
+namespace hexad {
+
+struct RouterOptions {
+    std::string node = "n1";
+    std::vector<std::string> hosts;
+    SessionLimits limits;
+    seconds resume_window{300};
+    std::size_t account_cache = 100000;
+};
+
+/// Why a bind or resume failed, as the stanza or SM error condition on the wire.
+struct SessionRefusal {
+    std::string type;
+    std::string condition;
+    std::uint64_t h = 0;     ///< resume: stanzas known to be handled (XEP-0198 §5), if `has_h`
+    bool has_h = false;
+};
+
+/// The heart of a node: carries sessions, decides on every stanza of theirs, commits and delivers the effects.
+///
+/// Protocol thread. Deciding is synchronous over loaded accounts and the route table; loading is the one place that
+/// waits, and stanzas queue behind it. Effects are values in a Batch: what is durable goes through the Committer, and
+/// sockets and acknowledgements are released in the order in which the effects were made.
+class Router final : public ClusterView {
+public:
+    Router(asio::io_context& io, Store& store, Committer& committer, SessionLog& log, Hooks& hooks,
+           RouterOptions options);
+    ~Router() override;
+
+    /// Reads the sessions that survived the last run of this node and waits for their clients.
+    awaitable<error_code> start();
+    /// Ends all streams with `system-shutdown`; sessions that can be resumed stay.
+    awaitable<void> stop();
+
+    // ---- sessions (called by connections) ----
+    /// Binds a resource (RFC 6120 §7); an older session of the same full JID ends with `conflict`.
+    awaitable<Result<SessionPtr, StanzaError>> bind(Jid bare, std::string resource, Wire& wire);
+    /// Continues a session on a new stream (XEP-0198 §5). After this the connection sends `<resumed/>`, then calls
+    /// `settle`.
+    awaitable<Result<SessionPtr, SessionRefusal>> resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire);
+    awaitable<bool> settle(SessionPtr session, std::uint32_t h);
+    /// Whether a resumed stream must first answer an `<r/>`: another node could hold a newer stream of the same client.
+    bool resume_needs_proof() const { return !committer_.never_refuses(); }
+    /// Enables stream management; false if it was enabled before. Resolves when it is safe.
+    awaitable<bool> enable(SessionPtr session, bool resumable, seconds wanted);
+    /// A stanza of the client, in the order of the stream.
+    void receive(const SessionPtr& session, Element stanza);
+    /// The stream went away without a word (`clean` = `</stream:stream>`): the session waits for a resume, or ends.
+    void stream_lost(const SessionPtr& session, bool clean);
+    /// Ends a session now: the client is told `condition`.
+    void kick(const SessionPtr& session, std::string condition, std::string text);
+    /// The client sent `<r/>`: answered with what is safe now or within a tenth of a second, and again when it grows.
+    void ack_requested(const SessionPtr& session);
+    void set_inactive(const SessionPtr& session, bool inactive);
+
+    SessionPtr find_session(const std::string& sid) const;
+    SessionPtr find_full(const Jid& full) const;
+    const std::unordered_map<std::string, SessionPtr>& sessions() const { return sessions_; }
+    std::size_t attached() const;
+
+    // ---- ClusterView ----
+    RouteTable& routes() override { return routes_; }
+    AccountCache& accounts() override { return accounts_; }
+    Store& store() override { return store_; }
+    bool is_local_host(std::string_view domain) const override;
+    std::string host_of_service(std::string_view domain, std::string& label) const override;
+    const std::vector<std::string>& hosts() const override { return options_.hosts; }
+    void submit(Batch batch) override { submit(std::move(batch), nullptr); }
+    void submit(Batch batch, std::function<void(bool)> done) override;
+    const std::string& node_name() const override { return options_.node; }
+    asio::io_context& io() override { return io_; }
+    void route_from_service(const Element& stanza, const Jid& from, const Jid& to, Batch& batch) override;
+    void change_account(AccountData& account, AccountChange change, Batch& batch) override;
+
+private:
+    friend struct Decision;
+    // router.cpp: input queue and commits
+    void pump(const SessionPtr& session);
+    awaitable<void> load_for(SessionPtr session, std::vector<Jid> accounts);
+    void decide(const SessionPtr& session, Element xml);
+    void drain(const SessionPtr& session);
+    void commit_input(const SessionPtr& session, const std::shared_ptr<Session::Input>& input);
+    void finish_input(const SessionPtr& session, Session::Input& input);
+    void schedule_advance(const SessionPtr& session);
+    void advance_now(const SessionPtr& session);
+    void add_state(const SessionPtr& session, Batch& batch);
+
+    // decide.cpp: what becomes of a stanza
+    void decide_message(Stanza& stanza, const SessionPtr& session, Batch& batch);
+    void decide_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);
+    /// False: an answer is under way and will finish `input` later.
+    bool decide_iq(Stanza& stanza, const SessionPtr& session, const std::shared_ptr<Session::Input>& input);
+    void message_to_account(const Stanza& stanza, SessionState* sender, const std::string& stanza_id, Timestamp at,
+                            Batch& batch);
+    void iq_to_resource(const Stanza& stanza, const SessionPtr& session, Batch& batch);
+    void to_service(Stanza& stanza, const SessionPtr& session, Batch& batch);
+    awaitable<void> answer(IqAnswer handler, IqRequest request, SessionPtr session,
+                           std::shared_ptr<Session::Input> input, Element request_xml);
+    void refuse(const Stanza& stanza, const SessionPtr& session, const StanzaError& error, Batch& batch);
+    void reply_iq(const Stanza& stanza, const SessionPtr& session, IqResult result, Batch& batch);
+    void send_to_self(const SessionPtr& session, std::string xml, EntryKind kind, bool logged, Batch& batch);
+
+    // presence.cpp
+    void broadcast_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);
+    void directed_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);
+    void probe(const Stanza& stanza, const SessionPtr& session, Batch& batch);
+    void fan_out(const RouteChange& change);
+    void greet(const SessionPtr& session);
+    void take_back_directed(SessionState& state, Batch& batch);
+
+    // deliver.cpp: committed effects
+    void reserve_numbers(Batch& batch, std::vector<Session::SlotPtr>& slots);
+    void deliver(Batch& batch, const CommitOutcome& outcome, const std::vector<Session::SlotPtr>& slots);
+    void deliver_notice(const Notice& notice);
+    void apply_route(const RouteChange& change);
+    awaitable<void> fill(SessionPtr session);
+
+    // lifecycle.cpp
+    awaitable<void> end_session(SessionPtr session);
+    void begin_end(const SessionPtr& session);
+    void forget(const SessionPtr& session);
+    awaitable<void> drop_inherited(SessionPtr session);
+    awaitable<void> sweep();
+    SessionRecord record_of(const SessionPtr& session) const;
+
+    asio::io_context& io_;
+    Store& store_;
+    Committer& committer_;
+    SessionLog& log_;
+    Hooks& hooks_;
+    RouterOptions options_;
+    RouteTable routes_;
+    AccountCache accounts_;
+    std::unordered_map<std::string, SessionPtr> sessions_;
+    std::unordered_map<Jid, SessionPtr> by_jid_;
+    std::unordered_set<SessionPtr> ticking_;
+    std::unordered_set<std::string> host_set_;
+    asio::steady_timer sweep_timer_;
+    bool stopping_ = false;
+};
+
+}  // namespace hexad

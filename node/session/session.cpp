@@ -1,0 +1,269 @@
+#include "session/session.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include "base/log.hpp"
+
+namespace hexad {
+
+namespace {
+
+/// Numbers are committed before the slots are written; `then` runs when they are.
+awaitable<void> commit_numbers(SessionLog& log, std::string sid, Epoch epoch, std::vector<SessionLog::Number> numbers,
+                               std::function<void(bool)> then) {
+    const auto ok = co_await log.number(std::move(sid), epoch, std::move(numbers));
+    then(ok && *ok);
+}
+
+}  // namespace
+
+void Session::counted(std::uint64_t safe) {
+    if (safe <= in_safe) return;
+    in_safe = safe;
+    if (ack_wanted_ && in_safe >= ack_target_) answer_ack();
+}
+
+void Session::answer_ack() {
+    if (wire == nullptr) return;
+    ack_wanted_ = in_safe < ack_target_;
+    wire->send("<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(h()) + "'/>");
+}
+
+bool Session::client_asks_ack() {
+    ack_target_ = in_read;
+    ack_wanted_ = true;
+    if (in_safe < in_read) return false;
+    answer_ack();
+    return true;
+}
+
+void Session::append(SlotPtr slot) {
+    bytes_ += slot->xml->size();
+    slots_.push_back(std::move(slot));
+}
+
+void Session::push(Bytes xml) {
+    auto slot = std::make_shared<Slot>();
+    slot->xml = std::move(xml);
+    slot->ready = true;
+    slot->generation = generation_;
+    if (can_reserve()) slot->number = ++next_number_;
+    append(std::move(slot));
+    flush();
+}
+
+Session::SlotPtr Session::reserve(Bytes xml, EntryKind kind) {
+    auto slot = std::make_shared<Slot>();
+    slot->xml = std::move(xml);
+    slot->kind = kind;
+    slot->logged = true;
+    slot->generation = generation_;
+    slot->number = ++next_number_;
+    append(slot);
+    return slot;
+}
+
+void Session::committed(const SlotPtr& slot, std::uint64_t position) {
+    slot->position = position;
+    if (slot->generation == generation_) {
+        slot->ready = true;  // its number was committed with it
+        flush();
+    } else if (can_reserve()) {
+        to_number_.push_back(slot);
+        number_pending();
+    }
+}
+
+void Session::entry(const LogEntry& entry) {
+    if (entry.position != 0) {
+        for (const auto& slot : slots_) {
+            if (slot->position == entry.position) return;
+        }
+    }
+    auto slot = std::make_shared<Slot>();
+    slot->xml = entry.xml;
+    slot->kind = entry.kind;
+    slot->logged = true;
+    slot->position = entry.position;
+    slot->generation = generation_;
+    if (can_reserve()) {
+        slot->number = ++next_number_;
+        to_number_.push_back(slot);
+    }
+    append(slot);
+    number_pending();
+}
+
+void Session::number_pending() {
+    if (numbering_ || to_number_.empty()) return;
+    numbering_ = true;
+    std::vector<SessionLog::Number> numbers;
+    auto slots = std::move(to_number_);
+    to_number_.clear();
+    numbers.reserve(slots.size());
+    for (const auto& slot : slots) {
+        slot->generation = generation_;
+        numbers.push_back({slot->position, slot->number});
+    }
+    auto self = shared_from_this();
+    std::function<void(bool)> then = [self, slots = std::move(slots)](bool ok) {
+        self->numbering_ = false;
+        if (ok) {
+            for (const auto& slot : slots) {
+                if (slot->generation == self->generation_) slot->ready = true;
+            }
+            self->flush();
+        }
+        self->number_pending();
+    };
+    asio::co_spawn(executor_, commit_numbers(log_, state.sid, state.epoch, std::move(numbers), std::move(then)),
+                   asio::detached);
+}
+
+void Session::flush() {
+    if (wire == nullptr || !settled_) return;
+    bool wrote = false;
+    while (written_ < slots_.size() && slots_[written_]->ready) {
+        const auto& slot = slots_[written_];
+        sent_number_ = slot->number;
+        ++written_;
+        wrote = true;
+        wire->send(*slot->xml);
+        if (wire == nullptr) return;  // the stream ended while writing
+    }
+    if (wrote) {
+        if (sm && !asked_ && written_ >= 20) {
+            asked_ = true;
+            wire->send("<r xmlns='urn:xmpp:sm:3'/>");
+        }
+        schedule_tick();
+    }
+}
+
+void Session::schedule_tick() {
+    if (!tick_scheduled && wants_tick) {
+        tick_scheduled = true;
+        wants_tick();
+    }
+}
+
+void Session::attach(Wire& w) {
+    wire = &w;
+    phase = SessionPhase::attached;
+    asked_ = false;
+    ack_wanted_ = false;
+}
+
+void Session::enable() {
+    sm = true;
+    in_read = in_submitted = in_safe = 0;
+    // What was written before is not counted by the client, and a stream that worked so far has delivered it.
+    pop_front_acknowledged(written_);
+    next_number_ = 0;
+    acked_number_ = 0;
+    sent_number_ = 0;
+    ++generation_;
+    for (auto& slot : slots_) {
+        slot->number = ++next_number_;
+        if (!slot->logged) {
+            slot->generation = generation_;
+        } else if (slot->position != 0) {
+            slot->ready = false;
+            to_number_.push_back(slot);
+        }
+    }
+    number_pending();
+}
+
+void Session::settle(std::uint32_t h) {
+    // Covered is the prefix of slots whose number the client has counted; a slot without a number was never sent.
+    std::size_t covered = 0;
+    while (covered < slots_.size() && slots_[covered]->number != 0 &&
+           static_cast<std::int32_t>(h - slots_[covered]->number) >= 0) {
+        ++covered;
+    }
+    pop_front_acknowledged(covered);
+    acked_number_ = h;
+    sent_number_ = h;
+    next_number_ = h;
+    written_ = 0;
+    settled_ = true;
+    ++generation_;
+    to_number_.clear();
+    for (auto& slot : slots_) {
+        slot->number = ++next_number_;
+        if (!slot->logged) {
+            slot->generation = generation_;
+            slot->ready = true;
+        } else {
+            slot->ready = false;
+            if (slot->position != 0) to_number_.push_back(slot);
+        }
+    }
+    number_pending();
+    flush();
+}
+
+void Session::pop_front_acknowledged(std::size_t count) {
+    for (std::size_t i = 0; i < count && !slots_.empty(); ++i) {
+        const auto& slot = slots_.front();
+        if (slot->position > ack_position_) ack_position_ = slot->position;
+        bytes_ -= slot->xml->size();
+        slots_.pop_front();
+        if (written_ > 0) --written_;
+    }
+    if (ack_position_ > ack_passed_) schedule_tick();
+}
+
+bool Session::acknowledged(std::uint32_t h) {
+    asked_ = false;
+    const std::uint32_t fresh = h - acked_number_;
+    if (fresh > sent_number_ - acked_number_) {
+        // An old acknowledgement that arrives late is no fault; one for stanzas never sent is.
+        return static_cast<std::int32_t>(fresh) < 0;
+    }
+    acked_number_ = h;
+    pop_front_acknowledged(fresh);
+    return true;
+}
+
+bool Session::tick() {
+    if (finished) return false;
+    if (!sm && wire != nullptr && wire->outbox() == 0) {
+        acked_number_ = sent_number_;
+        pop_front_acknowledged(written_);
+    }
+    if (ack_position_ > ack_passed_) {
+        ack_passed_ = ack_position_;
+        log_.ack(state.sid, state.epoch, ack_position_);
+    }
+    if (sm && wire != nullptr && settled_ && written_ > 0 && !asked_) {
+        asked_ = true;
+        wire->send("<r xmlns='urn:xmpp:sm:3'/>");
+    }
+    return !slots_.empty() && wire != nullptr;
+}
+
+bool Session::over_limit() const {
+    if (phase == SessionPhase::attached) {
+        return slots_.size() > limits_.max_unacked || bytes_ > limits_.max_unacked_bytes;
+    }
+    return slots_.size() > limits_.max_detached || bytes_ > limits_.max_detached_bytes;
+}
+
+void Session::restore(const std::vector<LogEntry>& entries) {
+    for (const auto& entry : entries) {
+        auto slot = std::make_shared<Slot>();
+        slot->xml = entry.xml;
+        slot->kind = entry.kind;
+        slot->logged = true;
+        slot->position = entry.position;
+        slot->number = entry.number;
+        append(std::move(slot));
+    }
+    settled_ = false;
+}
+
+}  // namespace hexad

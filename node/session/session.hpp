@@ -1,0 +1,178 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include "base/clock.hpp"
+#include "hooks/session_state.hpp"
+#include "storage/batch.hpp"
+#include "storage/session_log.hpp"
+#include "xml/element.hpp"
+
+namespace hexad {
+
+/// The client's stream as its session sees it. Implemented by the connection; lives shorter than the session.
+class Wire {
+public:
+    virtual ~Wire() = default;
+    virtual void send(std::string_view xml) = 0;
+    /// Ends the stream with this stream error and `</stream:stream>`; the session is no longer told anything.
+    virtual void end(std::string_view condition, std::string_view text) = 0;
+    /// Bytes that the kernel has not taken yet.
+    virtual std::size_t outbox() const = 0;
+    /// More input may be read (the session had asked for a pause by `wants_pause`).
+    virtual void input_window_open() = 0;
+};
+
+struct SessionLimits {
+    std::size_t max_window = 64;               ///< stanzas between read and commit
+    std::size_t max_unacked = 5000;            ///< outbound stanzas that the client of a live stream may leave unacknowledged
+    std::size_t max_unacked_bytes = 8u << 20;  ///< likewise in bytes
+    std::size_t max_detached = 500;            ///< log entries of a session without a stream; then it ends
+    std::size_t max_detached_bytes = 512u << 10;
+};
+
+/// One bound stream (XEP-0198 included): its state, what came in and is not safe yet, what went out and is not
+/// acknowledged. Protocol thread; owned by the Router. A session outlives its connection, and its node.
+///
+/// Outbound stanzas are slots in one queue. A logged slot is written once its entry and its stanza number are in the
+/// session log; whatever stands behind it waits, so that numbers and socket order agree (docs/delivery.md).
+class Session : public std::enable_shared_from_this<Session> {
+public:
+    /// One outbound stanza, from the decision until the client has acknowledged it.
+    struct Slot {
+        Bytes xml;
+        std::uint64_t position = 0;    ///< in the log; 0 = unlogged, or not committed yet
+        std::uint64_t generation = 0;  ///< numbering under which `number` was given
+        std::uint32_t number = 0;
+        EntryKind kind = EntryKind::message;
+        bool logged = false;
+        bool ready = false;  ///< may be written
+    };
+    using SlotPtr = std::shared_ptr<Slot>;
+
+    /// A stanza of the client between being read and being safe.
+    struct Input {
+        std::uint64_t n = 0;
+        Batch batch;
+        bool ready = false;      ///< decided
+        bool submitted = false;
+        bool done = false;
+        bool durable = false;
+    };
+
+    Session(SessionLog& log, SessionLimits limits, asio::any_io_executor executor)
+        : log_(log), limits_(limits), executor_(std::move(executor)) {}
+
+    SessionState state;
+    SessionMode mode = SessionMode::bound;
+    SessionPhase phase = SessionPhase::attached;
+    bool sm = false;         ///< XEP-0198 enabled
+    bool resumable = false;  ///< with resume
+    bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
+    bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
+    bool replaced = false;           ///< ended by a new session of the same full JID, which has its availability
+    bool inherits_presence = false;  ///< contacts still see the session it replaced
+    bool filling_now = false;
+    bool restored = false;   ///< read from the log at start; its entries come with the claim
+    seconds window{300};     ///< resume window
+    Timestamp until;         ///< detached: end of the window
+    RouteEntry route;        ///< as last submitted
+    bool routed = false;
+
+    // ---- input: counters start anew with <enable/>, so that they are the `h` of XEP-0198 ----
+    std::uint64_t in_read = 0;       ///< stanzas read
+    std::uint64_t in_submitted = 0;  ///< counter that the last submitted batch moves to
+    std::uint64_t in_safe = 0;       ///< counter that is committed
+    std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
+    std::deque<std::shared_ptr<Input>> inputs;
+    bool loading = false;
+    bool advance_timer = false;
+    std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
+    bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
+    /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in full.
+    void counted(std::uint64_t safe);
+    /// The client sent `<r/>`. False: not all it sent is safe yet, and nothing was answered; the caller calls answer_ack()
+    /// a moment later whatever has become of it.
+    bool client_asks_ack();
+    void answer_ack();
+    bool ack_wanted() const { return ack_wanted_; }
+
+    // ---- output ----
+    /// Writes an unlogged stanza behind what is queued.
+    void push(Bytes xml);
+    /// Reserves the next number for an entry that is about to be committed (only on a live, settled stream).
+    SlotPtr reserve(Bytes xml, EntryKind kind);
+    /// The reserved entry is in the log at `position` (0: it was refused there, nothing is written).
+    void committed(const SlotPtr& slot, std::uint64_t position);
+    /// An entry arrived that has no number yet.
+    void entry(const LogEntry& entry);
+    bool can_reserve() const { return wire != nullptr && settled_ && !finished; }
+
+    // ---- stream ----
+    Wire* wire = nullptr;
+    void attach(Wire& w);
+    void detach() { wire = nullptr; settled_ = false; }
+    /// A new stream of this session answered with `h`: drops what it covers, numbers and writes the rest.
+    void settle(std::uint32_t h);
+    bool settled() const { return settled_; }
+    /// Starts counting, in both directions, right behind the `<enabled/>` just written (XEP-0198 §3).
+    void enable();
+    /// `<a h=…/>`; false: h is more than was sent.
+    bool acknowledged(std::uint32_t h);
+    std::uint32_t sent_count() const { return sent_number_; }
+    /// Once a second while something is unacknowledged: asks for an acknowledgement, passes acknowledgements on to the log,
+    /// counts what a stream without XEP-0198 has written. False: nothing left to do.
+    bool tick();
+    std::function<void()> wants_tick;
+    bool tick_scheduled = false;
+
+    std::size_t unacked() const { return slots_.size(); }
+    std::size_t unacked_bytes() const { return bytes_; }
+    bool over_limit() const;
+    /// Entries of a session that was read from the log (claim).
+    void restore(const std::vector<LogEntry>& entries);
+    const std::deque<SlotPtr>& slots() const { return slots_; }
+
+private:
+    void append(SlotPtr slot);
+    void flush();
+    void number_pending();
+    void pop_front_acknowledged(std::size_t count);
+    void schedule_tick();
+
+    SessionLog& log_;
+    SessionLimits limits_;
+    asio::any_io_executor executor_;
+    std::deque<SlotPtr> slots_;   ///< oldest unacknowledged first
+    std::size_t written_ = 0;     ///< slots_[0 … written_) were written on the current stream
+    std::size_t bytes_ = 0;
+    std::uint32_t next_number_ = 0;  ///< number of the last slot that has one
+    std::uint32_t acked_number_ = 0;
+    std::uint32_t sent_number_ = 0;  ///< number of the last slot written
+    std::uint64_t generation_ = 1;
+    std::vector<SlotPtr> to_number_;
+    bool numbering_ = false;
+    bool settled_ = true;
+    bool ack_wanted_ = false;
+    std::uint64_t ack_target_ = 0;  ///< what the client wants covered
+    bool asked_ = false;  ///< an `<r/>` of ours is under way
+    std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
+    std::uint64_t ack_passed_ = 0;     ///< … and told to the log
+};
+
+using SessionPtr = std::shared_ptr<Session>;
+
+/// SessionState ⇄ SessionRecord.state. decode leaves sid, jid, account and epoch alone; false if the bytes are broken.
+std::string encode_state(const Session& session);
+bool decode_state(const std::string& bytes, Session& session);
+/// The route entry that follows from the state.
+RouteEntry route_entry(const SessionState& state, const std::string& node);
+
+}  // namespace hexad
