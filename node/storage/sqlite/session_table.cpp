@@ -201,7 +201,7 @@ std::uint64_t SessionTable::append(const LogAppend& entry, bool once) {
     }
     const std::string_view xml = entry.xml ? std::string_view(*entry.xml) : std::string_view{};
     // Decided while the backlog was being filled, committed after it: the log is the right place by now.
-    if (!entry.held || session->mode == SessionMode::live) {
+    if (!entry.held || session->mode != SessionMode::filling) {
         return push(*session, entry.number, entry.kind, entry.origin, entry.stanza_id, co_targets, xml);
     }
     insert_held_
