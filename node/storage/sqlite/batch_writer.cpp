@@ -2,10 +2,15 @@
 
 #include <algorithm>
 
-#include "storage/sqlite/accounts.hpp"
-#include "storage/sqlite/rows.hpp"
+#include "storage/sql/accounts.hpp"
+#include "storage/sql/rooms.hpp"
+#include "storage/sql/values.hpp"
 
 namespace hexad::sqlite {
+
+using sql::id_hash;
+using sql::to_micros;
+
 namespace {
 
 constexpr std::string_view room_prefix = "room:";
@@ -38,7 +43,7 @@ CommitOutcome BatchWriter::write(const Batch& batch) {
     outcome.status = verdict.status;
     if (verdict.status != CommitStatus::ok || verdict.done_before) return outcome;
 
-    for (const auto& one : batch.accounts) change(one);
+    for (const auto& one : batch.accounts) sql::write_change(db_, one);
     archive(batch);
     rooms(batch);
     for (const auto& record : batch.sessions) sessions_.put(record);
@@ -112,39 +117,6 @@ CommitStatus BatchWriter::check_versions(const Batch& batch) {
     return CommitStatus::ok;
 }
 
-void BatchWriter::change(const AccountChange& change) {
-    for (const auto& jid : change.remove) {
-        db_.run("DELETE FROM roster_item WHERE account=?1 AND jid=?2", change.account, jid.to_string());
-    }
-    for (const auto& item : change.put) {
-        db_.run("INSERT OR REPLACE INTO roster_item VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)", change.account,
-                item.jid.to_string(), item.name, join_groups(item.groups),
-                static_cast<int>(item.subscription), item.ask, item.approved, item.listed, item.pending_in);
-    }
-    for (const auto& jid : change.unblock) {
-        db_.run("DELETE FROM blocked WHERE account=?1 AND jid=?2", change.account, jid.to_string());
-    }
-    for (const auto& jid : change.block) {
-        db_.run("INSERT OR IGNORE INTO blocked VALUES(?1,?2)", change.account, jid.to_string());
-    }
-    if (change.archive) {
-        db_.run("DELETE FROM archive_rule WHERE account=?1", change.account);
-        for (const auto& jid : change.archive->always) {
-            db_.run("INSERT OR IGNORE INTO archive_rule VALUES(?1,?2,1)", change.account, jid);
-        }
-        for (const auto& jid : change.archive->never) {
-            db_.run("INSERT OR IGNORE INTO archive_rule VALUES(?1,?2,0)", change.account, jid);
-        }
-        db_.run("UPDATE account SET archive_default=?2 WHERE id=?1", change.account,
-                static_cast<int>(change.archive->by_default));
-    }
-    const auto version = static_cast<std::int64_t>(change.base_version + 1);
-    db_.run(
-        "UPDATE account SET version=?2, roster_version=CASE WHEN ?3 THEN ?2 ELSE roster_version END WHERE "
-        "id=?1",
-        change.account, version, change.changes_roster());
-}
-
 void BatchWriter::archive(const Batch& batch) {
     for (const auto& row : batch.archive) {
         if (sessions_.archive_position(row.owner, row.stanza_id) != 0) continue;
@@ -166,33 +138,10 @@ void BatchWriter::archive(const Batch& batch) {
     for (const auto& row : batch.offline) {
         sessions_.put_offline(row.owner, row.stanza_id, row.from.to_string(), row.at, xml_of(row.xml), false);
     }
-    for (const auto& document : batch.documents) {
-        if (document.bytes.empty()) {
-            db_.run("DELETE FROM document WHERE owner=?1 AND kind=?2 AND key=?3", document.owner,
-                    document.kind, document.key);
-        } else {
-            db_.run(
-                "INSERT INTO document(owner, kind, key, bytes) VALUES(?1,?2,?3,?4) ON CONFLICT(owner, kind, "
-                "key) DO "
-                "UPDATE SET bytes=excluded.bytes",
-                document.owner, document.kind, document.key, Blob{document.bytes});
-        }
-    }
+    for (const auto& document : batch.documents) sql::write_document(db_, document);
 }
 
 void BatchWriter::rooms(const Batch& batch) {
-    for (const auto& room : batch.rooms) {
-        db_.run("UPDATE room SET config=?2, subject=?3 WHERE id=?1", room.room, Blob{room.config},
-                room.subject);
-    }
-    for (const auto& one : batch.affiliations) {
-        if (one.affiliation == "none") {
-            db_.run("DELETE FROM room_affiliation WHERE room=?1 AND jid=?2", one.room, one.jid.to_string());
-        } else {
-            db_.run("INSERT OR REPLACE INTO room_affiliation VALUES(?1,?2,?3,?4,?5)", one.room,
-                    one.jid.to_string(), one.affiliation, one.nick, one.reason);
-        }
-    }
     for (const auto& row : batch.room_archive) {
         db_.run("INSERT INTO room_archive VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO NOTHING",
                 row.room << 32 | static_cast<std::int64_t>(row.hist), row.room, row.stanza_id,
@@ -207,12 +156,9 @@ void BatchWriter::rooms(const Batch& batch) {
                 "SELECT localpart||'@'||name FROM room JOIN host ON host.id=room.host WHERE room.id=?1", id);
             if (row.next()) jid = row.string(0);
         }
-        db_.run("DELETE FROM room_affiliation WHERE room=?1", id);
-        db_.run("DELETE FROM room_archive WHERE key BETWEEN ?1 AND ?2", id << 32,
-                (id << 32) | std::int64_t{0xffffffff});
-        db_.run("DELETE FROM room WHERE id=?1", id);
         if (!jid.empty()) sessions_.clear_room(jid);
     }
+    sql::write_rooms(db_, batch);
 }
 
 }  // namespace hexad::sqlite

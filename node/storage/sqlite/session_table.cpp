@@ -3,9 +3,14 @@
 #include <algorithm>
 
 #include "base/log.hpp"
-#include "storage/sqlite/rows.hpp"
+#include "storage/sql/values.hpp"
 
 namespace hexad::sqlite {
+
+using sql::from_micros;
+using sql::id_hash;
+using sql::to_micros;
+
 namespace {
 
 constexpr std::int64_t minute = 60;
@@ -144,7 +149,8 @@ void SessionTable::put(const SessionRecord& record) {
     if (auto* known = find(record.sid)) {
         known->phase = record.phase;
         db_.run("UPDATE sm_session SET phase=?2, resumable=?3, until=?4, state=?5 WHERE id=?1", known->id,
-                static_cast<int>(record.phase), record.resumable, to_micros(record.until), Blob{record.state});
+                static_cast<int>(record.phase), record.resumable, to_micros(record.until),
+                Blob{record.state});
         return;
     }
     db_.run(

@@ -1,12 +1,23 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
 
-namespace hexad::sqlite {
+namespace hexad::sql {
+
+/// Bytes that are no text, as a parameter.
+struct Blob {
+    std::string_view bytes;
+};
+
+/// A parameter of a statement that is put together at run time.
+using Value = std::variant<std::int64_t, std::string>;
 
 /// Times are stored as microseconds since 1970.
 inline std::int64_t to_micros(Timestamp at) { return at.time_since_epoch().count(); }
@@ -19,4 +30,4 @@ inline std::int64_t id_hash(std::string_view stanza_id) {
     return static_cast<std::int32_t>(hash);
 }
 
-}  // namespace hexad::sqlite
+}  // namespace hexad::sql
