@@ -67,7 +67,7 @@ Rows Connection::query_values(std::string_view sql, const std::vector<sql::Value
     Params<300> params;
     for (const auto& value : values) std::visit([&params](const auto& v) { params.add(v); }, value);
     send_prepared(sql, params.count(), params.values(), params.lengths(), params.formats());
-    return std::move(collect().front());
+    return std::move(collect().back());
 }
 
 void Connection::lost(const std::string& why) {

@@ -105,6 +105,7 @@ public:
     /// over.
     void connect();
     bool connected() const { return db_ != nullptr; }
+    PGconn* raw() const { return db_.get(); }
     void close() noexcept;
 
     /// Several statements without parameters.
@@ -112,7 +113,7 @@ public:
     template <class... Values>
     Rows query(std::string_view sql, const Values&... values) {
         send(sql, values...);
-        return std::move(collect().front());
+        return std::move(collect().back());
     }
     /// The same with parameters that are known at run time only, at most 300.
     Rows query_values(std::string_view sql, const std::vector<sql::Value>& values);

@@ -27,18 +27,6 @@ StorageError storage_error(const Failure& failure) {
 }
 
 template <class T>
-struct Lift {
-    using type = Result<T>;
-};
-template <class T>
-struct Lift<Result<T>> {
-    using type = Result<T>;
-};
-/// Result<T> of a T, and of a Result<T>.
-template <class T>
-using Lifted = typename Lift<T>::type;
-
-template <class T>
 struct FailureAs;
 template <class T>
 struct FailureAs<Result<T>> {

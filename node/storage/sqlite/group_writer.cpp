@@ -9,14 +9,11 @@
 
 namespace hexad::sqlite {
 
-struct GroupWriter::Pending {
-    std::mutex mutex;
-    std::size_t jobs = 0;
-    std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
-};
-
 GroupWriter::GroupWriter(asio::io_context& results, Connection& db, Options options)
-    : results_(results), db_(db), options_(std::move(options)), pending_(std::make_shared<Pending>()) {
+    : results_(results),
+      db_(db),
+      options_(std::move(options)),
+      pending_(std::make_shared<KeepRunning>(results)) {
     thread_ = std::thread([this] { loop(); });
 }
 
@@ -30,10 +27,7 @@ GroupWriter::~GroupWriter() {
 }
 
 void GroupWriter::submit(std::unique_ptr<Job> job) {
-    {
-        const std::lock_guard lock(pending_->mutex);
-        if (pending_->jobs++ == 0) pending_->work.emplace(results_.get_executor());
-    }
+    pending_->more();
     bool first = false;
     {
         const std::lock_guard lock(mutex_);
@@ -136,9 +130,7 @@ void GroupWriter::release(Group group) {
                 entry.job->committed();
             }
         }
-        const std::lock_guard lock(pending->mutex);
-        pending->jobs -= group.size();
-        if (pending->jobs == 0) pending->work.reset();
+        pending->less(group.size());
     });
 }
 

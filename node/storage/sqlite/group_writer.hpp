@@ -10,11 +10,11 @@
 #include <thread>
 #include <vector>
 
-#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "storage/keep_running.hpp"
 #include "storage/sqlite/connection.hpp"
 
 namespace hexad::sqlite {
@@ -76,9 +76,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Entry> queue_;
-    /// Keeps the io_context running while something is on its way.
-    struct Pending;
-    std::shared_ptr<Pending> pending_;
+    std::shared_ptr<KeepRunning> pending_;
     bool stopping_ = false;
     bool healthy_ = true;
     std::thread thread_;
