@@ -24,7 +24,7 @@
 #include "placement/placement.hpp"
 #include "routing/ha_manager.hpp"
 #include "routing/router.hpp"
-#include "storage/postgres/engine.hpp"
+#include "storage/postgres/store.hpp"
 #include "storage/sqlite/engine.hpp"
 
 namespace hexad {
@@ -53,7 +53,7 @@ struct Server::Impl {
     asio::io_context io{1};
     asio::signal_set signals;
     std::unique_ptr<SqliteEngine> engine;       ///< single node
-    std::unique_ptr<PostgresEngine> postgres;   ///< cluster …
+    std::unique_ptr<PostgresStore> postgres;   ///< cluster …
     std::unique_ptr<ClusterBackend> cluster;    ///< … with Redis
     std::unique_ptr<HaManager> ha;
     Hooks hooks;
@@ -91,9 +91,9 @@ struct Server::Impl {
 };
 
 void Server::Impl::open_cluster() {
-    PostgresEngine::Options store_options;
+    PostgresStore::Options store_options;
     store_options.migrate = options.migrate;
-    auto opened = PostgresEngine::open(io, config().store_url, store_options);
+    auto opened = PostgresStore::open(io, config().store_url, store_options);
     if (!opened) throw std::runtime_error("store: " + opened.error().text);
     postgres = std::move(*opened);
     ClusterOptions cluster_options;
