@@ -55,6 +55,7 @@ public:
     awaitable<void> leave();
     bool active() const { return active_; }
     std::uint64_t generation() const { return generation_; }
+    std::uint64_t incarnation() const { return incarnation_; }
 
     // ---- other nodes ----
     awaitable<Result<std::map<std::string, bool>>> leases(std::vector<std::string> nodes);

@@ -215,7 +215,7 @@ awaitable<void> ClusterBackend::tail() {
             if (entries.empty()) continue;
             (stream.items[0].text == chg ? chg_position_ : bus_position_) = entries.back().items[0].text;
         }
-        std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return id_less(*a.id, *b.id); });
+        std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return id_less(*a.id, *b.id); });
         for (const auto& item : items) handle(*item.kind, *item.data);
         if (!items.empty()) {
             const auto position = bus_position_;

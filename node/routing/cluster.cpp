@@ -136,15 +136,14 @@ void Router::drop(const SessionPtr& session) {
     if (wire != nullptr) wire->end("conflict", "resumed at another node");
 }
 
-void Router::abandon_all(const std::string& condition) {
+void Router::close_streams(const std::string& condition) {
     std::vector<SessionPtr> all;
     for (const auto& [sid, session] : sessions_) all.push_back(session);
     for (const auto& session : all) {
-        session->closing = session->finished = true;
-        auto* wire = session->wire;
-        session->detach();
-        forget(session);
-        if (wire != nullptr) wire->end(condition, "");
+        if (auto* wire = session->wire) {
+            stream_lost(session, false);
+            wire->end(condition, "");
+        }
     }
 }
 

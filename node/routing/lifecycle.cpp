@@ -180,8 +180,9 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
     auto session = find_session(sid);
     if (!session && cluster_ != nullptr) {
-        auto claimed = co_await log_.claim(sid, (co_await accounts_.load(bare)).value_or(nullptr) ? accounts_.find(bare)->id : -1,
-                                           options_.node);
+        const auto account = co_await accounts_.load(bare);
+        if (!account || !*account) co_return not_found;
+        auto claimed = co_await log_.claim(sid, (*account)->id, options_.node);
         if (claimed) {
             session = co_await build(std::move(*claimed));
             if (!session || !session->resumable) co_return not_found;

@@ -74,8 +74,8 @@ public:
     void join(ClusterBackend& backend, OfflineStore& offline);
     /// Carries on with a lost node's session without its client (docs/delivery.md §6).
     awaitable<void> adopt(std::string sid, std::string from);
-    /// Drops every session without a sound: another node owns them now.
-    void abandon_all(const std::string& condition);
+    /// Closes every client stream; the sessions wait for a resume.
+    void close_streams(const std::string& condition);
     /// Home node of a room, as the store says; empty while unknown.
     std::string home_of_room(const Jid& room) const;
 
