@@ -23,8 +23,7 @@ struct About {
 
 /// One input of a room and all that it causes: the room's state in memory changes now, the rest is in `batch`.
 ///
-/// Stanzas to one session keep their order: what is appended comes before what is noticed, so a step uses one of the
-/// two for a session.
+/// What a step appends for a session comes to it before what the step notices.
 class Step {
 public:
     Step(Room& r, ModuleContext& c, const RoomInput& i, Element stanza, std::uint64_t position);
