@@ -21,13 +21,15 @@ Result<Change, StanzaError> read_change(Step& step, const Element& item) {
     out.reason = short_text(item, "reason", ns::muc_admin);
     auto& room = step.room;
     auto* occupant = item.has_attr("nick") ? room.find(std::string(item.attr("nick"))) : nullptr;
-    if (item.has_attr("role") == item.has_attr("affiliation")) return StanzaError::bad_request("an item has a role or an affiliation");
+    if (item.has_attr("role") == item.has_attr("affiliation"))
+        return StanzaError::bad_request("an item has a role or an affiliation");
     if (item.has_attr("role")) {
         out.role = read_role(item.attr("role"));
         if (!out.role || !item.has_attr("nick")) return StanzaError::bad_request();
         if (occupant == nullptr) return StanzaError::item_not_found("nobody of that name is here");
         out.occupant = occupant;
-        const Standing actor{step.sender_affiliation(), step.sender == nullptr ? Role::none : step.sender->role};
+        const Standing actor{step.sender_affiliation(),
+                             step.sender == nullptr ? Role::none : step.sender->role};
         const Standing target{room.affiliation_of(occupant->account), occupant->role};
         if (const auto error = refuse_role(actor, target, *out.role)) return *error;
         return out;
@@ -44,11 +46,13 @@ Result<Change, StanzaError> read_change(Step& step, const Element& item) {
     } else {
         return item.has_attr("nick") ? StanzaError::item_not_found() : StanzaError::bad_request();
     }
-    if (out.jid.local().empty() && *out.affiliation >= Affiliation::admin) return StanzaError::not_acceptable("a domain cannot rule a room");
+    if (out.jid.local().empty() && *out.affiliation >= Affiliation::admin)
+        return StanzaError::not_acceptable("a domain cannot rule a room");
     const auto held = room.affiliates.find(out.jid);
     const auto now = held == room.affiliates.end() ? Affiliation::none : held->second.affiliation;
     const bool self = out.jid == step.input.from.bare();
-    if (const auto error = refuse_affiliation(step.sender_affiliation(), now, *out.affiliation, self)) return *error;
+    if (const auto error = refuse_affiliation(step.sender_affiliation(), now, *out.affiliation, self))
+        return *error;
     return out;
 }
 
@@ -59,11 +63,13 @@ bool keeps_owner(const Room& room, const std::vector<Change>& changes) {
     for (const auto& change : changes) {
         if (change.affiliation) after[change.jid] = *change.affiliation;
     }
-    return std::any_of(after.begin(), after.end(), [](const auto& one) { return one.second == Affiliation::owner; });
+    return std::any_of(after.begin(), after.end(),
+                       [](const auto& one) { return one.second == Affiliation::owner; });
 }
 
 void apply_role(Step& step, const Change& change, const std::string& actor) {
-    if (*change.role != Role::none) return step.set_role(*change.occupant, *change.role, change.reason, actor);
+    if (*change.role != Role::none)
+        return step.set_role(*change.occupant, *change.role, change.reason, actor);
     About what;
     what.status = {307};
     what.reason = change.reason;
@@ -77,7 +83,9 @@ void tell_absent(Step& step, const Change& change) {
     Element message("message", ns::client);
     Element x("x", ns::muc_user);
     Element item("item", ns::muc_user);
-    item.set("affiliation", name_of(*change.affiliation)).set("role", "none").set("jid", change.jid.to_string());
+    item.set("affiliation", name_of(*change.affiliation))
+        .set("role", "none")
+        .set("jid", change.jid.to_string());
     if (!change.reason.empty()) item.add_text_child("reason", ns::muc_user, change.reason);
     x.add(std::move(item)).add(Element("status", ns::muc_user).set("code", "101"));
     message.add(std::move(x));
@@ -156,7 +164,8 @@ void admin_get(Step& step, const Element& query) {
     for (const auto& [nick, occupant] : step.room.occupants) {
         if (occupant.role != *list) continue;
         Element item("item", ns::muc_admin);
-        item.set("affiliation", name_of(step.room.affiliation_of(occupant.account))).set("role", name_of(*list));
+        item.set("affiliation", name_of(step.room.affiliation_of(occupant.account)))
+            .set("role", name_of(*list));
         item.set("nick", nick).set("jid", occupant.sessions.back().jid.to_string());
         out.add(std::move(item));
     }
@@ -178,7 +187,8 @@ void admin_set(Step& step, const Element& query) {
         if (change.role) {
             // An earlier item may have removed the occupant.
             bool there = false;
-            for (const auto& [nick, occupant] : step.room.occupants) there = there || &occupant == change.occupant;
+            for (const auto& [nick, occupant] : step.room.occupants)
+                there = there || &occupant == change.occupant;
             if (there) apply_role(step, change, actor);
         } else {
             apply_affiliation(step, change, actor);

@@ -31,10 +31,14 @@ constexpr std::size_t sizes[] = {10, 20, 50, 100, 200, 500, 1000};
 
 std::string_view pm_name(Role role) {
     switch (role) {
-        case Role::none: return "none";
-        case Role::visitor: return "anyone";
-        case Role::participant: return "participants";
-        case Role::moderator: return "moderators";
+        case Role::none:
+            return "none";
+        case Role::visitor:
+            return "anyone";
+        case Role::participant:
+            return "participants";
+        case Role::moderator:
+            return "moderators";
     }
     return "anyone";
 }
@@ -59,7 +63,11 @@ std::string var(std::string_view name) { return std::string(prefix) + std::strin
 
 std::string RoomConfig::encode() const {
     Element out("room", "hexad:room");
-    out.set("v", "1").set("name", name).set("description", description).set("password", password).set("secret", secret);
+    out.set("v", "1")
+        .set("name", name)
+        .set("description", description)
+        .set("password", password)
+        .set("secret", secret);
     for (const auto& one : switches) out.set(one.var, this->*one.value ? "1" : "0");
     out.set("whois", shows_jids ? "anyone" : "moderators").set("allowpm", pm_name(private_messages));
     out.set("maxusers", std::to_string(max_users)).set("locked", locked ? "1" : "0");
@@ -89,15 +97,30 @@ Element RoomConfig::form(const std::string& room) const {
     fields.push_back({var("roomname"), "text-single", "Name", {name}, {}});
     fields.push_back({var("roomdesc"), "text-single", "Description", {description}, {}});
     for (const auto& one : switches) {
-        fields.push_back({var(one.var), "boolean", std::string(one.label), {this->*one.value ? "1" : "0"}, {}});
+        fields.push_back(
+            {var(one.var), "boolean", std::string(one.label), {this->*one.value ? "1" : "0"}, {}});
     }
-    fields.push_back({var("passwordprotectedroom"), "boolean", "A password is needed to enter", {password.empty() ? "0" : "1"}, {}});
+    fields.push_back({var("passwordprotectedroom"),
+                      "boolean",
+                      "A password is needed to enter",
+                      {password.empty() ? "0" : "1"},
+                      {}});
     fields.push_back({var("roomsecret"), "text-private", "Password", {password}, {}});
-    fields.push_back({var("whois"), "list-single", "Who sees the addresses of occupants",
-                      {shows_jids ? "anyone" : "moderators"}, {{"Moderators", "moderators"}, {"Anyone", "anyone"}}});
-    fields.push_back({var("allowpm"), "list-single", "Who may send private messages", {std::string(pm_name(private_messages))},
-                      {{"Anyone", "anyone"}, {"Occupants with voice", "participants"}, {"Moderators", "moderators"}, {"Nobody", "none"}}});
-    FormField size{var("maxusers"), "list-single", "Greatest number of occupants", {std::to_string(max_users)}, {}};
+    fields.push_back({var("whois"),
+                      "list-single",
+                      "Who sees the addresses of occupants",
+                      {shows_jids ? "anyone" : "moderators"},
+                      {{"Moderators", "moderators"}, {"Anyone", "anyone"}}});
+    fields.push_back({var("allowpm"),
+                      "list-single",
+                      "Who may send private messages",
+                      {std::string(pm_name(private_messages))},
+                      {{"Anyone", "anyone"},
+                       {"Occupants with voice", "participants"},
+                       {"Moderators", "moderators"},
+                       {"Nobody", "none"}}});
+    FormField size{
+        var("maxusers"), "list-single", "Greatest number of occupants", {std::to_string(max_users)}, {}};
     bool listed = false;
     for (const auto value : sizes) {
         size.options.emplace_back("", std::to_string(value));
@@ -111,8 +134,10 @@ Element RoomConfig::form(const std::string& room) const {
 Result<RoomConfig, StanzaError> RoomConfig::with(const SubmittedForm& form) const {
     RoomConfig out = *this;
     const auto bad = [](std::string_view text) { return StanzaError::not_acceptable(text); };
-    if (!form.form_type.empty() && form.form_type != form_type) return StanzaError::bad_request("not a room configuration");
-    if (form.form_type.empty() && !form.values.empty()) return StanzaError::bad_request("the form has no FORM_TYPE");
+    if (!form.form_type.empty() && form.form_type != form_type)
+        return StanzaError::bad_request("not a room configuration");
+    if (form.form_type.empty() && !form.values.empty())
+        return StanzaError::bad_request("the form has no FORM_TYPE");
     const auto text = [&](std::string_view name, std::string& value, std::size_t limit) {
         if (auto given = form.first(var(name))) value = std::move(*given);
         return value.size() <= limit && is_utf8(value);
@@ -144,7 +169,8 @@ Result<RoomConfig, StanzaError> RoomConfig::with(const SubmittedForm& form) cons
     }
     if (const auto size = form.first(var("maxusers"))) {
         const auto value = *size == "none" || size->empty() ? std::optional(max_occupants) : read_size(*size);
-        if (!value || *value == 0 || *value > max_occupants) return bad("maxusers is a number up to " + std::to_string(max_occupants));
+        if (!value || *value == 0 || *value > max_occupants)
+            return bad("maxusers is a number up to " + std::to_string(max_occupants));
         out.max_users = *value;
     }
     return out;

@@ -29,18 +29,20 @@ struct RoomConfig {
     Role private_messages = Role::visitor;  ///< least role that may send them; `none`: nobody may
     std::size_t max_users = max_occupants;
 
-    bool locked = true;   ///< not configured yet: only the owner gets in (§10.1)
-    std::string secret;   ///< key of the occupant ids (XEP-0421)
+    bool locked = true;  ///< not configured yet: only the owner gets in (§10.1)
+    std::string secret;  ///< key of the occupant ids (XEP-0421)
 
     friend bool operator==(const RoomConfig&, const RoomConfig&) = default;
 
-    /// One element with an attribute per value; unknown attributes are skipped, so that older nodes read newer rows.
+    /// One element with an attribute per value; unknown attributes are skipped, so that older nodes read
+    /// newer rows.
     std::string encode() const;
     static std::optional<RoomConfig> decode(std::string_view text);
 
     /// The form of §10.2, filled with the present values.
     Element form(const std::string& room) const;
-    /// This configuration with a submitted form put on top. not-acceptable with a sentence if a value breaks a rule.
+    /// This configuration with a submitted form put on top. not-acceptable with a sentence if a value breaks
+    /// a rule.
     Result<RoomConfig, StanzaError> with(const SubmittedForm& form) const;
 };
 

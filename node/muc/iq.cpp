@@ -1,5 +1,5 @@
-// XEP-0045 §6 (discovery), §8 to §10 (requests to the room), §17.4 (requests between occupants), XEP-0410 Self-Ping,
-// XEP-0313 room archive
+// XEP-0045 §6 (discovery), §8 to §10 (requests to the room), §17.4 (requests between occupants), XEP-0410
+// Self-Ping, XEP-0313 room archive
 #include "base/text.hpp"
 #include "hooks/archive_query.hpp"
 #include "muc/step.hpp"
@@ -20,10 +20,13 @@ Element room_info(const Room& room) {
     identity.set("category", "conference").set("type", "text");
     identity.set("name", config.name.empty() ? std::string(room.jid.local()) : config.name);
     query.add(std::move(identity));
-    const auto feature = [&query](std::string_view name) { query.add(Element("feature", ns::disco_info).set("var", name)); };
-    for (const auto& name : {ns::muc, ns::disco_info, ns::disco_items, ns::ping, ns::occupant_id, ns::self_ping_optimization,
-                             std::string_view("http://jabber.org/protocol/muc#stable_id"),
-                             std::string_view("http://jabber.org/protocol/muc#request")}) {
+    const auto feature = [&query](std::string_view name) {
+        query.add(Element("feature", ns::disco_info).set("var", name));
+    };
+    for (const auto& name :
+         {ns::muc, ns::disco_info, ns::disco_items, ns::ping, ns::occupant_id, ns::self_ping_optimization,
+          std::string_view("http://jabber.org/protocol/muc#stable_id"),
+          std::string_view("http://jabber.org/protocol/muc#request")}) {
         feature(name);
     }
     feature(config.is_public ? "muc_public" : "muc_hidden");
@@ -37,12 +40,13 @@ Element room_info(const Room& room) {
     }
     std::string subject;
     if (const auto past = parse_element(room.subject)) subject = past->child_text("subject", ns::client);
-    query.add(make_form("result", "http://jabber.org/protocol/muc#roominfo",
-                        {{"muc#roominfo_description", "text-single", "Description", {config.description}, {}},
-                         {"muc#roominfo_subject", "text-single", "Subject", {subject}, {}},
-                         {"muc#roominfo_changesubject", "boolean", "", {config.change_subject ? "1" : "0"}, {}},
-                         {"muc#roominfo_occupants", "text-single", "Occupants", {std::to_string(room.occupants.size())}, {}},
-                         {"muc#roomconfig_roomname", "text-single", "Name", {config.name}, {}}}));
+    query.add(make_form(
+        "result", "http://jabber.org/protocol/muc#roominfo",
+        {{"muc#roominfo_description", "text-single", "Description", {config.description}, {}},
+         {"muc#roominfo_subject", "text-single", "Subject", {subject}, {}},
+         {"muc#roominfo_changesubject", "boolean", "", {config.change_subject ? "1" : "0"}, {}},
+         {"muc#roominfo_occupants", "text-single", "Occupants", {std::to_string(room.occupants.size())}, {}},
+         {"muc#roomconfig_roomname", "text-single", "Name", {config.name}, {}}}));
     return query;
 }
 
@@ -50,7 +54,9 @@ Element room_items(const Room& room, bool inside) {
     Element query("query", ns::disco_items);
     if (!room.config.is_public && !inside) return query;
     for (const auto& [nick, occupant] : room.occupants) {
-        query.add(Element("item", ns::disco_items).set("jid", room.occupant_jid(nick).to_string()).set("name", nick));
+        query.add(Element("item", ns::disco_items)
+                      .set("jid", room.occupant_jid(nick).to_string())
+                      .set("name", nick));
     }
     return query;
 }
@@ -105,7 +111,8 @@ awaitable<IqResult> account_vcard(ModuleContext& ctx, Jid account, IqRequest& re
     request.iq.to = account;
     const QName payload{std::string(ns::vcard), "vCard"};
     if (!request.account) co_return StanzaError::item_not_found();
-    if (const auto* handler = ctx.hooks().find_answer(Target::account(), false, payload)) co_return co_await (*handler)(request);
+    if (const auto* handler = ctx.hooks().find_answer(Target::account(), false, payload))
+        co_return co_await (*handler)(request);
     co_return StanzaError::service_unavailable();
 }
 
@@ -129,7 +136,8 @@ void to_occupant(Step& step, const Element& payload) {
     const std::string nick(step.to.resource());
     if (step.sender == nullptr) {
         const bool disco = payload.ns() == ns::disco_info || payload.ns() == ns::disco_items;
-        return step.refuse(disco ? StanzaError::bad_request() : StanzaError{"cancel", "not-acceptable", "you are not in the room"});
+        return step.refuse(disco ? StanzaError::bad_request()
+                                 : StanzaError{"cancel", "not-acceptable", "you are not in the room"});
     }
     // XEP-0410 §3.3: the room answers for the client that asks whether it is still there.
     if (nick == step.sender->nick && payload.is("ping", ns::ping)) return step.answer({});
@@ -138,14 +146,17 @@ void to_occupant(Step& step, const Element& payload) {
     if (payload.is("vCard", ns::vcard) && step.xml.attr("type") == "get" &&
         step.ctx.cluster().is_local_host(target->account.domain())) {
         // §17.4: a vCard is the account's, whichever client is here.
-        step.later = [ctx = &step.ctx, account = target->account](IqRequest& r) { return account_vcard(*ctx, account, r); };
+        step.later = [ctx = &step.ctx, account = target->account](IqRequest& r) {
+            return account_vcard(*ctx, account, r);
+        };
         return;
     }
     const auto least = step.room.config.private_messages;
     if (least == Role::none || step.sender->role < least) return step.refuse(StanzaError::forbidden());
     const auto& session = target->sessions.back();
     Element out = step.xml;
-    out.set("id", tag_of(step.input.sid) + ':' + std::string(step.xml.attr("id"))).set("to", session.jid.to_string());
+    out.set("id", tag_of(step.input.sid) + ':' + std::string(step.xml.attr("id")))
+        .set("to", session.jid.to_string());
     out.set("from", step.room.occupant_jid(step.sender->nick).to_string());
     step.append(session.sid, make_bytes(out.to_string(ns::client)), EntryKind::iq);
 }
@@ -160,7 +171,8 @@ void decide_iq(Step& step) {
     const auto payload = *found;
     if (step.to.is_full()) return to_occupant(step, payload);
     auto& room = step.room;
-    if (room.config.locked && step.sender_affiliation() != Affiliation::owner) return step.refuse(StanzaError::item_not_found());
+    if (room.config.locked && step.sender_affiliation() != Affiliation::owner)
+        return step.refuse(StanzaError::item_not_found());
     const bool set = type == "set";
     if (payload.is("query", ns::muc_owner)) return set ? owner_set(step, payload) : owner_get(step);
     if (payload.is("query", ns::muc_admin)) return set ? admin_set(step, payload) : admin_get(step, payload);

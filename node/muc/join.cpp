@@ -49,7 +49,8 @@ PastWanted past_wanted(const Element& x, Timestamp now) {
         out.since = out.since ? std::max(*out.since, *since) : *since;
         out.stanzas = Room::kept_past;
     }
-    if (const auto stanzas = number(*history, "maxstanzas")) out.stanzas = std::min(*stanzas, Room::kept_past);
+    if (const auto stanzas = number(*history, "maxstanzas"))
+        out.stanzas = std::min(*stanzas, Room::kept_past);
     return out;
 }
 
@@ -81,7 +82,9 @@ void send_subject(Step& step) {
     std::string text = step.room.subject;
     if (text.empty()) {
         Element message("message", ns::client);
-        message.set("from", step.room.jid.to_string()).set("type", "groupchat").add(Element("subject", ns::client));
+        message.set("from", step.room.jid.to_string())
+            .set("type", "groupchat")
+            .add(Element("subject", ns::client));
         text = message.to_string(ns::client);
     }
     step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
@@ -110,14 +113,17 @@ std::optional<StanzaError> refuse_join(Step& step, const std::string& nick, cons
     auto& room = step.room;
     const auto affiliation = step.sender_affiliation();
     if (affiliation == Affiliation::outcast) return StanzaError::forbidden();
-    if (room.config.locked && affiliation != Affiliation::owner) return StanzaError::item_not_found("the room is not set up yet");
-    if (room.config.members_only && affiliation < Affiliation::member) return StanzaError::registration_required();
+    if (room.config.locked && affiliation != Affiliation::owner)
+        return StanzaError::item_not_found("the room is not set up yet");
+    if (room.config.members_only && affiliation < Affiliation::member)
+        return StanzaError::registration_required();
     if (!room.config.password.empty() && x.child_text("password", ns::muc) != room.config.password) {
         return StanzaError::not_authorized();
     }
     const auto* holder = room.find(nick);
     if (holder != nullptr && holder->account != step.input.from.bare()) return StanzaError::conflict();
-    if (holder == nullptr && affiliation < Affiliation::admin && room.occupants.size() >= room.config.max_users) {
+    if (holder == nullptr && affiliation < Affiliation::admin &&
+        room.occupants.size() >= room.config.max_users) {
         return StanzaError::service_unavailable("the room is full");
     }
     return std::nullopt;
@@ -148,11 +154,13 @@ void join(Step& step, const std::string& nick, const Element& x) {
         return;
     }
     const auto bare = step.input.from.bare();
-    // A client that comes again has forgotten what it knew; one whose full JID another session had has replaced it.
+    // A client that comes again has forgotten what it knew; one whose full JID another session had has
+    // replaced it.
     std::vector<std::string> former;
     for (const auto& [other, occupant] : room.occupants) {
         for (const auto& session : occupant.sessions) {
-            if (session.sid == step.input.sid || session.jid == step.input.from) former.push_back(session.sid);
+            if (session.sid == step.input.sid || session.jid == step.input.from)
+                former.push_back(session.sid);
         }
     }
     for (const auto& sid : former) take_session(step, sid);
@@ -222,12 +230,15 @@ void leave(Step& step, std::vector<int> status, const std::string& reason) {
     if (was_shown) step.show(occupant, {});
 }
 
-/// §7.2.1: presence of somebody who is not in the room and does not ask to enter: its client has lost its place.
+/// §7.2.1: presence of somebody who is not in the room and does not ask to enter: its client has lost its
+/// place.
 void tell_gone(Step& step) {
     Element presence = make_presence(step.to, step.input.from, "unavailable");
     Element x("x", ns::muc_user);
     Element item("item", ns::muc_user);
-    item.set("affiliation", "none").set("role", "none").add_text_child("reason", ns::muc_user, "You are not in the room.");
+    item.set("affiliation", "none")
+        .set("role", "none")
+        .add_text_child("reason", ns::muc_user, "You are not in the room.");
     x.add(std::move(item));
     for (const auto* code : {"110", "307", "333"}) x.add(Element("status", ns::muc_user).set("code", code));
     presence.add(std::move(x));
@@ -237,7 +248,8 @@ void tell_gone(Step& step) {
 }  // namespace
 
 bool is_join(const Element& stanza) {
-    if (stanza.name() != "presence" || stanza.has_attr("type") || stanza.find("x", ns::muc) == nullptr) return false;
+    if (stanza.name() != "presence" || stanza.has_attr("type") || stanza.find("x", ns::muc) == nullptr)
+        return false;
     const auto to = Jid::parse(stanza.attr("to"));
     return to && to->is_full() && to->resource().size() <= max_nick;
 }

@@ -1,4 +1,5 @@
-// XEP-0045 §7.4 to §7.9, §7.13, §8.1: messages to all, private messages, subject, invitations, requests for voice
+// XEP-0045 §7.4 to §7.9, §7.13, §8.1: messages to all, private messages, subject, invitations, requests for
+// voice
 #include "base/text.hpp"
 #include "muc/step.hpp"
 #include "xmpp/data_form.hpp"
@@ -10,7 +11,8 @@ namespace {
 
 constexpr std::string_view request_form = "http://jabber.org/protocol/muc#request";
 
-/// The message as others may see it: what only the room may say is taken out, its sender's occupant id put in.
+/// The message as others may see it: what only the room may say is taken out, its sender's occupant id put
+/// in.
 Element cleaned(const Step& step) {
     Element out = step.xml;
     out.remove_attr("to");
@@ -19,7 +21,8 @@ Element cleaned(const Step& step) {
     out.remove_if([&](const Element& child) {
         return child.ns() == ns::occupant_id || child.ns() == ns::muc_user ||
                (child.is("stanza-id", ns::sid) && child.attr("by") == room) ||
-               (child.is("delay", ns::delay) && child.attr("from") == room) || child.ns() == "http://jabber.org/protocol/address";
+               (child.is("delay", ns::delay) && child.attr("from") == room) ||
+               child.ns() == "http://jabber.org/protocol/address";
     });
     out.add(Element("occupant-id", ns::occupant_id).set("id", step.room.occupant_id(step.sender->account)));
     return out;
@@ -38,16 +41,20 @@ bool only_chat_states(const Element& message) {
 }
 
 bool worth_keeping(const Element& message) {
-    if (message.find("no-store", ns::hints) != nullptr || message.find("no-permanent-store", ns::hints) != nullptr) return false;
-    if (message.find("store", ns::hints) != nullptr || message.find("body", ns::client) != nullptr) return true;
+    if (message.find("no-store", ns::hints) != nullptr ||
+        message.find("no-permanent-store", ns::hints) != nullptr)
+        return false;
+    if (message.find("store", ns::hints) != nullptr || message.find("body", ns::client) != nullptr)
+        return true;
     const auto* marker = message.find_ns(ns::markers);
-    return message.find("received", ns::receipts) != nullptr || (marker != nullptr && marker->name() != "markable");
+    return message.find("received", ns::receipts) != nullptr ||
+           (marker != nullptr && marker->name() != "markable");
 }
 
 std::string stanza_id(const Step& step) {
     const auto& room = step.room;
-    return hex_encode(sha256(room.jid.to_string() + '/' + std::to_string(room.id) + '/' + std::to_string(step.batch.origin.n) +
-                             '/' + std::to_string(room.hist)))
+    return hex_encode(sha256(room.jid.to_string() + '/' + std::to_string(room.id) + '/' +
+                             std::to_string(step.batch.origin.n) + '/' + std::to_string(room.hist)))
         .substr(0, 32);
 }
 
@@ -58,7 +65,9 @@ void change_subject(Step& step) {
     }
     auto message = cleaned(step);
     step.to_all(message.to_string(ns::client), stanza_id(step), true);
-    message.add(Element("delay", ns::delay).set("from", step.room.jid.to_string()).set("stamp", format_time(step.at)));
+    message.add(Element("delay", ns::delay)
+                    .set("from", step.room.jid.to_string())
+                    .set("stamp", format_time(step.at)));
     step.room.subject = message.to_string(ns::client);
     step.save_room();
 }
@@ -68,7 +77,8 @@ void groupchat(Step& step) {
     if (step.sender == nullptr) return step.refuse(StanzaError::not_acceptable("only occupants may speak"));
     if (step.sender->role < Role::participant) return step.refuse(StanzaError::forbidden("no voice"));
     const bool has_body = step.xml.find("body", ns::client) != nullptr;
-    if (step.xml.find("subject", ns::client) != nullptr && !has_body && step.xml.find("thread", ns::client) == nullptr) {
+    if (step.xml.find("subject", ns::client) != nullptr && !has_body &&
+        step.xml.find("thread", ns::client) == nullptr) {
         return change_subject(step);
     }
     auto message = cleaned(step);
@@ -83,13 +93,15 @@ void groupchat(Step& step) {
     step.to_all(text, id, true);
     if (kept) {
         const auto from = step.room.occupant_jid(step.sender->nick);
-        step.batch.room_archive.push_back({step.room.id, ++step.room.hist, id, from, step.at, make_bytes(text)});
+        step.batch.room_archive.push_back(
+            {step.room.id, ++step.room.hist, id, from, step.at, make_bytes(text)});
     }
     if (has_body) step.room.remember(step.at, std::move(text));
 }
 
 void private_message(Step& step) {
-    if (step.sender == nullptr) return step.refuse(StanzaError::not_acceptable("only occupants may send private messages"));
+    if (step.sender == nullptr)
+        return step.refuse(StanzaError::not_acceptable("only occupants may send private messages"));
     const auto least = step.room.config.private_messages;
     if (least == Role::none || step.sender->role < least) return step.refuse(StanzaError::forbidden());
     const auto* target = step.room.find(std::string(step.to.resource()));
@@ -97,7 +109,8 @@ void private_message(Step& step) {
     auto message = cleaned(step);
     message.add(Element("x", ns::muc_user));
     const auto text = message.to_string(ns::client);
-    for (const auto& session : target->sessions) step.append(session.sid, make_bytes(addressed(text, session.jid)));
+    for (const auto& session : target->sessions)
+        step.append(session.sid, make_bytes(addressed(text, session.jid)));
 }
 
 // ---- invitations (§7.8.2) ----
@@ -108,12 +121,14 @@ std::optional<StanzaError> invite(Step& step, const Element& request) {
     if (!who || who->local().empty()) return StanzaError::jid_malformed("the invitation has no address");
     const auto invitee = who->bare();
     const auto inviter = step.sender_affiliation();
-    if (step.ctx.cluster().is_local_host(invitee.domain()) && !step.ctx.accounts().find(invitee)) return StanzaError::item_not_found();
+    if (step.ctx.cluster().is_local_host(invitee.domain()) && !step.ctx.accounts().find(invitee))
+        return StanzaError::item_not_found();
     const bool adds_member = room.config.members_only && room.affiliation_of(invitee) < Affiliation::member;
     if (inviter < Affiliation::admin && step.sender->role < Role::moderator && !room.config.allow_invites) {
         return StanzaError::forbidden();
     }
-    if (adds_member && room.affiliation_of(invitee) == Affiliation::outcast) return StanzaError::not_allowed("he is banned");
+    if (adds_member && room.affiliation_of(invitee) == Affiliation::outcast)
+        return StanzaError::not_allowed("he is banned");
     if (adds_member) step.set_affiliation(invitee, Affiliation::member, {}, {});
 
     const auto reason = short_text(request, "reason", ns::muc_user);
@@ -161,7 +176,8 @@ void decline(Step& step, const Element& request) {
         return;
     }
     const auto text = message.to_string(ns::client);
-    for (const auto& session : inviter->sessions) step.append(session.sid, make_bytes(addressed(text, session.jid)));
+    for (const auto& session : inviter->sessions)
+        step.append(session.sid, make_bytes(addressed(text, session.jid)));
 }
 
 // ---- requests for voice (§7.13, §8.6) ----
@@ -182,16 +198,18 @@ void voice(Step& step, const SubmittedForm& form) {
     if (step.sender->role != Role::visitor) return;
     Element message("message", ns::client);
     message.set("from", room.jid.to_string());
-    message.add(make_form("form", request_form,
-                          {{"muc#role", "list-single", "Requested role", {"participant"}, {{"Participant", "participant"}}},
-                           {"muc#jid", "jid-single", "Address", {step.input.from.to_string()}, {}},
-                           {"muc#roomnick", "text-single", "Nickname", {step.sender->nick}, {}},
-                           {"muc#request_allow", "boolean", "Grant voice?", {"0"}, {}}},
-                          "Request for voice"));
+    message.add(make_form(
+        "form", request_form,
+        {{"muc#role", "list-single", "Requested role", {"participant"}, {{"Participant", "participant"}}},
+         {"muc#jid", "jid-single", "Address", {step.input.from.to_string()}, {}},
+         {"muc#roomnick", "text-single", "Nickname", {step.sender->nick}, {}},
+         {"muc#request_allow", "boolean", "Grant voice?", {"0"}, {}}},
+        "Request for voice"));
     const auto text = message.to_string(ns::client);
     for (const auto& [name, occupant] : room.occupants) {
         if (occupant.role != Role::moderator) continue;
-        for (const auto& session : occupant.sessions) step.append(session.sid, make_bytes(addressed(text, session.jid)));
+        for (const auto& session : occupant.sessions)
+            step.append(session.sid, make_bytes(addressed(text, session.jid)));
     }
 }
 
@@ -200,7 +218,8 @@ void to_room(Step& step) {
     if (const auto* x = step.xml.find("x", ns::muc_user)) {
         if (const auto* request = x->find("decline", ns::muc_user)) return decline(step, *request);
         if (x->find("invite", ns::muc_user) != nullptr) {
-            if (step.sender == nullptr) return step.refuse(StanzaError::not_acceptable("only occupants may invite"));
+            if (step.sender == nullptr)
+                return step.refuse(StanzaError::not_acceptable("only occupants may invite"));
             for (const auto* request : x->elements()) {
                 if (!request->is("invite", ns::muc_user)) continue;
                 if (const auto error = invite(step, *request)) return step.refuse(*error);
@@ -209,7 +228,8 @@ void to_room(Step& step) {
         }
     }
     if (const auto* x = step.xml.find("x", ns::data_forms)) {
-        if (const auto form = read_form(*x); form && form->form_type == request_form) return voice(step, *form);
+        if (const auto form = read_form(*x); form && form->form_type == request_form)
+            return voice(step, *form);
     }
     if (step.sender == nullptr) return step.refuse(StanzaError::not_acceptable());
     step.refuse(StanzaError::bad_request("messages to the room are of type groupchat"));
@@ -220,8 +240,9 @@ void bounced(Step& step) {
     if (step.sender == nullptr) return;
     const auto* error = step.xml.find("error", ns::client);
     if (error == nullptr) return;
-    for (const auto* condition : {"gone", "item-not-found", "recipient-unavailable", "redirect", "remote-server-not-found",
-                                  "remote-server-timeout", "service-unavailable", "jid-malformed"}) {
+    for (const auto* condition :
+         {"gone", "item-not-found", "recipient-unavailable", "redirect", "remote-server-not-found",
+          "remote-server-timeout", "service-unavailable", "jid-malformed"}) {
         if (error->find(condition, ns::stanzas) == nullptr) continue;
         step.xml = Element("presence", ns::client).set("type", "error");
         decide_presence(step);
@@ -234,7 +255,8 @@ void bounced(Step& step) {
 std::vector<Jid> accounts_named(const Element& stanza) {
     std::vector<Jid> out;
     const auto add = [&](std::string_view text) {
-        if (auto jid = Jid::parse(text); jid && !jid->local().empty() && out.size() < 100) out.push_back(jid->bare());
+        if (auto jid = Jid::parse(text); jid && !jid->local().empty() && out.size() < 100)
+            out.push_back(jid->bare());
     };
     if (const auto* x = stanza.find("x", ns::muc_user)) {
         for (const auto* child : x->elements()) {
@@ -251,11 +273,15 @@ std::vector<Jid> accounts_named(const Element& stanza) {
 
 void decide_message(Step& step) {
     switch (message_type(step.xml)) {
-        case MessageType::groupchat: return groupchat(step);
-        case MessageType::error: return bounced(step);
-        case MessageType::headline: return;
+        case MessageType::groupchat:
+            return groupchat(step);
+        case MessageType::error:
+            return bounced(step);
+        case MessageType::headline:
+            return;
         case MessageType::chat:
-        case MessageType::normal: return step.to.is_full() ? private_message(step) : to_room(step);
+        case MessageType::normal:
+            return step.to.is_full() ? private_message(step) : to_room(step);
     }
 }
 

@@ -13,7 +13,7 @@ namespace hexad {
 
 namespace {
 
-constexpr std::size_t max_rooms = 5000;         ///< in memory, before new ones are refused
+constexpr std::size_t max_rooms = 5000;  ///< in memory, before new ones are refused
 constexpr std::size_t inbox_page = 500;
 constexpr milliseconds store_pause{500};
 
@@ -26,7 +26,8 @@ awaitable<void> pause(asio::io_context& io, milliseconds time) {
 
 /// A room in memory and what is under way for it.
 struct MucModule::Live {
-    Live(Jid jid, asio::io_context& io) : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
+    Live(Jid jid, asio::io_context& io)
+        : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
 
     muc::Room room;
     std::map<std::uint64_t, RoomInput> inbox;  ///< by position
@@ -36,8 +37,8 @@ struct MucModule::Live {
     bool lost = false;          ///< a step was refused: somebody else owns the room
     std::size_t in_flight = 0;  ///< steps on their way to being safe
     std::size_t reading = 0;    ///< answers under way
-    /// Sessions that get a notice from a step in flight. What is appended for one of them must wait, or it would
-    /// overtake the notice.
+    /// Sessions that get a notice from a step in flight. What is appended for one of them must wait, or it
+    /// would overtake the notice.
     std::unordered_map<std::string, std::size_t> noticed;
     asio::steady_timer settled;
 };
@@ -76,7 +77,8 @@ awaitable<IqResult> MucModule::service_items(IqRequest& request) {
     for (const auto& row : *rows) {
         const auto config = muc::RoomConfig::decode(row.config);
         if (!config || !config->is_public || config->locked) continue;
-        rooms.emplace_back(row.jid.to_string(), config->name.empty() ? std::string(row.jid.local()) : config->name);
+        rooms.emplace_back(row.jid.to_string(),
+                           config->name.empty() ? std::string(row.jid.local()) : config->name);
     }
     std::sort(rooms.begin(), rooms.end());
     std::size_t first = 0, count = rooms.size();
@@ -85,10 +87,12 @@ awaitable<IqResult> MucModule::service_items(IqRequest& request) {
         const auto max = set->child_text("max", ns::rsm);
         if (!max.empty()) {
             const auto [end, error] = std::from_chars(max.data(), max.data() + max.size(), count);
-            if (error != std::errc{} || end != max.data() + max.size()) co_return StanzaError::bad_request("max is no number");
+            if (error != std::errc{} || end != max.data() + max.size())
+                co_return StanzaError::bad_request("max is no number");
         }
         const auto place = [&](const std::string& jid) {
-            return static_cast<std::size_t>(std::lower_bound(rooms.begin(), rooms.end(), std::pair(jid, std::string())) - rooms.begin());
+            return static_cast<std::size_t>(
+                std::lower_bound(rooms.begin(), rooms.end(), std::pair(jid, std::string())) - rooms.begin());
         };
         if (const auto* before = set->find("before", ns::rsm)) {
             const auto end = before->text().empty() ? rooms.size() : place(before->text());
@@ -121,7 +125,8 @@ awaitable<IqResult> MucModule::service_items(IqRequest& request) {
 
 bool MucModule::is_room(const Jid& room) const {
     std::string label;
-    return !ctx_.cluster().host_of_service(room.domain(), label).empty() && label == ctx_.options().rooms_label;
+    return !ctx_.cluster().host_of_service(room.domain(), label).empty() &&
+           label == ctx_.options().rooms_label;
 }
 
 MucModule::LivePtr MucModule::live(const Jid& room) {
@@ -218,7 +223,8 @@ void MucModule::leave_missing(muc::Room& room) {
             input.origin = {"gone:" + session.sid + ':' + random_id(5), 1, 0};
             input.sid = session.sid;
             input.from = session.jid;
-            input.xml = make_bytes(make_presence(session.jid, room.occupant_jid(nick), "unavailable").to_string(ns::client));
+            input.xml = make_bytes(
+                make_presence(session.jid, room.occupant_jid(nick), "unavailable").to_string(ns::client));
             batch.room_inputs.push_back(std::move(input));
         }
     }
@@ -271,7 +277,8 @@ awaitable<void> MucModule::prepare(LivePtr live, const RoomInput& input, const E
 }
 
 awaitable<void> MucModule::settle(LivePtr live) {
-    while (live->in_flight > 0 && !live->lost) co_await live->settled.async_wait(asio::as_tuple(asio::use_awaitable));
+    while (live->in_flight > 0 && !live->lost)
+        co_await live->settled.async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
 void MucModule::decide(const LivePtr& live, muc::Step& step) {
@@ -280,7 +287,8 @@ void MucModule::decide(const LivePtr& live, muc::Step& step) {
         // Who leaves a room that is no more is not told so twice.
         const auto type = step.xml.attr("type");
         if (step.xml.name() != "presence") {
-            step.refuse(is_room(room.jid) ? StanzaError::item_not_found() : StanzaError::service_unavailable());
+            step.refuse(is_room(room.jid) ? StanzaError::item_not_found()
+                                          : StanzaError::service_unavailable());
         } else if (type.empty() && step.to.is_bare()) {
             step.refuse(StanzaError::jid_malformed("a nickname is needed"));
         } else if (type.empty()) {
@@ -289,7 +297,8 @@ void MucModule::decide(const LivePtr& live, muc::Step& step) {
         return;
     }
     if (room.id == 0) {
-        step.refuse(is_room(room.jid) ? StanzaError::resource_constraint("too many rooms") : StanzaError::service_unavailable());
+        step.refuse(is_room(room.jid) ? StanzaError::resource_constraint("too many rooms")
+                                      : StanzaError::service_unavailable());
         return;
     }
     if (step.xml.name() == "presence") {
@@ -304,7 +313,8 @@ void MucModule::decide(const LivePtr& live, muc::Step& step) {
 
 awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
     const auto& appends = step.batch.appends;
-    const bool overtakes = std::any_of(appends.begin(), appends.end(), [&](const LogAppend& a) { return live->noticed.contains(a.sid); });
+    const bool overtakes = std::any_of(appends.begin(), appends.end(),
+                                       [&](const LogAppend& a) { return live->noticed.contains(a.sid); });
     if (overtakes) co_await settle(live);
     if (live->lost) co_return;
     std::vector<std::string> noticed;
@@ -328,13 +338,15 @@ awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
     });
     if (later) {
         ++live->reading;
-        asio::co_spawn(ctx_.cluster().io(), answer_later(live, std::move(later), step.input, step.xml), asio::detached);
+        asio::co_spawn(ctx_.cluster().io(), answer_later(live, std::move(later), step.input, step.xml),
+                       asio::detached);
     }
 }
 
-/// An answer that takes reading does not hold the room up. It is not logged: a client whose node dies asks again.
-awaitable<void> MucModule::answer_later(LivePtr live, std::function<awaitable<IqResult>(IqRequest&)> handler, RoomInput input,
-                                        Element stanza) {
+/// An answer that takes reading does not hold the room up. It is not logged: a client whose node dies asks
+/// again.
+awaitable<void> MucModule::answer_later(LivePtr live, std::function<awaitable<IqResult>(IqRequest&)> handler,
+                                        RoomInput input, Element stanza) {
     // What was sent before the question is part of the answer.
     co_await settle(live);
     IqRequest request;
@@ -366,7 +378,8 @@ void MucModule::unload(const LivePtr& live) {
     if (live->running || live->reading > 0) return;
     const auto it = rooms_.find(live->room.jid);
     if (it == rooms_.end() || it->second != live) return;
-    if (live->lost || (live->in_flight == 0 && live->inbox.empty() && live->room.occupants.empty())) rooms_.erase(it);
+    if (live->lost || (live->in_flight == 0 && live->inbox.empty() && live->room.occupants.empty()))
+        rooms_.erase(it);
 }
 
 awaitable<bool> MucModule::destroy_room(Jid room) {

@@ -12,8 +12,8 @@ namespace hexad {
 
 /// Rooms (XEP-0045): the service and the rooms that this node owns. Protocol thread.
 ///
-/// A room's inputs are decided on one after another in the order of its inbox, each one a batch; a room that nobody is
-/// in and nobody speaks to is not in memory.
+/// A room's inputs are decided on one after another in the order of its inbox, each one a batch; a room that
+/// nobody is in and nobody speaks to is not in memory.
 class MucModule final : public Module {
 public:
     explicit MucModule(ModuleContext& ctx);
@@ -43,8 +43,8 @@ private:
     awaitable<void> settle(LivePtr room);
     void decide(const LivePtr& room, muc::Step& step);
     awaitable<void> commit(LivePtr room, muc::Step& step);
-    awaitable<void> answer_later(LivePtr room, std::function<awaitable<IqResult>(IqRequest&)> handler, RoomInput input,
-                                 Element stanza);
+    awaitable<void> answer_later(LivePtr room, std::function<awaitable<IqResult>(IqRequest&)> handler,
+                                 RoomInput input, Element stanza);
     void leave_missing(muc::Room& room);
     void unload(const LivePtr& room);
 

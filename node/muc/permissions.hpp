@@ -26,10 +26,11 @@ struct Standing {
     Role role = Role::none;
 };
 
-/// Whether `actor` may give `target` another role (§5.1.1, §8.2 to §9.7): nothing, or forbidden (the actor lacks the
-/// right) or not-allowed (nobody has it over this target).
+/// Whether `actor` may give `target` another role (§5.1.1, §8.2 to §9.7): nothing, or forbidden (the actor
+/// lacks the right) or not-allowed (nobody has it over this target).
 std::optional<StanzaError> refuse_role(const Standing& actor, const Standing& target, Role role);
 /// Likewise for an affiliation (§5.2.1, §9.1 to §10.8). `self`: it is the actor's own.
-std::optional<StanzaError> refuse_affiliation(Affiliation actor, Affiliation target, Affiliation wanted, bool self);
+std::optional<StanzaError> refuse_affiliation(Affiliation actor, Affiliation target, Affiliation wanted,
+                                              bool self);
 
 }  // namespace hexad::muc

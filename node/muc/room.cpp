@@ -20,7 +20,8 @@ bool Room::read(const RoomRow& row) {
     if (!decoded) return false;
     config = std::move(*decoded);
     for (const auto& one : row.affiliations) {
-        affiliates[one.jid] = {read_affiliation(one.affiliation).value_or(Affiliation::none), one.nick, one.reason};
+        affiliates[one.jid] = {read_affiliation(one.affiliation).value_or(Affiliation::none), one.nick,
+                               one.reason};
     }
     return true;
 }
@@ -43,7 +44,10 @@ bool Room::read(const OccupantPut& put) {
 
 std::string Room::encode(const Occupant& occupant, const OccupantSession& session) const {
     Element out("occupant", "hexad:room");
-    out.set("v", "1").set("nick", occupant.nick).set("role", name_of(occupant.role)).set("jid", session.jid.to_string());
+    out.set("v", "1")
+        .set("nick", occupant.nick)
+        .set("role", name_of(occupant.role))
+        .set("jid", session.jid.to_string());
     out.add(session.presence);
     return out.to_string();
 }

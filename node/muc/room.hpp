@@ -38,8 +38,8 @@ struct PastMessage {
     std::string xml;
 };
 
-/// The state of one room (XEP-0045 §4). Protocol thread of its owner; what of it is durable is a value in each step's
-/// batch.
+/// The state of one room (XEP-0045 §4). Protocol thread of its owner; what of it is durable is a value in
+/// each step's batch.
 class Room {
 public:
     explicit Room(Jid address) : jid(std::move(address)) {}
@@ -72,7 +72,9 @@ public:
     std::string occupant_id(const Jid& bare) const;
     std::string encode(const Occupant& occupant, const OccupantSession& session) const;
     /// Whether this occupant sees real addresses (§4.2).
-    bool sees_jids(const Occupant& occupant) const { return config.shows_jids || occupant.role == Role::moderator; }
+    bool sees_jids(const Occupant& occupant) const {
+        return config.shows_jids || occupant.role == Role::moderator;
+    }
     void forget();  ///< back to a name without a room
 };
 

@@ -104,13 +104,16 @@ Element Step::presence(const Occupant& about, const Occupant& viewer, const Abou
     // Who destroys the room leaves nobody with a standing in it (§10.9).
     item.set("affiliation", name_of(what.destroy.name().empty() ? affiliation : Affiliation::none));
     item.set("role", name_of(what.leaves && what.new_nick.empty() ? Role::none : about.role));
-    if (what.destroy.name().empty() && (self || room.sees_jids(viewer))) item.set("jid", newest.jid.to_string());
+    if (what.destroy.name().empty() && (self || room.sees_jids(viewer)))
+        item.set("jid", newest.jid.to_string());
     if (!what.new_nick.empty()) item.set("nick", what.new_nick);
     if (!what.actor.empty()) item.add(Element("actor", ns::muc_user).set("nick", what.actor));
     if (!what.reason.empty()) item.add_text_child("reason", ns::muc_user, what.reason);
     x.add(std::move(item));
     if (!what.destroy.name().empty()) x.add(what.destroy);
-    const auto status = [&x](int code) { x.add(Element("status", ns::muc_user).set("code", std::to_string(code))); };
+    const auto status = [&x](int code) {
+        x.add(Element("status", ns::muc_user).set("code", std::to_string(code)));
+    };
     for (const auto code : what.status) status(code);
     if (self) {
         status(110);
@@ -167,7 +170,8 @@ void Step::save(const Occupant& occupant) {
 
 void Step::drop(const std::string& sid) { batch.occupants.push_back({room.jid, sid, {}, true}); }
 
-void Step::set_affiliation(const Jid& bare, Affiliation affiliation, const std::string& nick, const std::string& reason) {
+void Step::set_affiliation(const Jid& bare, Affiliation affiliation, const std::string& nick,
+                           const std::string& reason) {
     if (affiliation == Affiliation::none) {
         room.affiliates.erase(bare);
     } else {

@@ -17,11 +17,12 @@ struct About {
     std::string new_nick;          ///< with 303
     std::string actor;             ///< nick of who did it
     std::string reason;
-    Element destroy;               ///< with a name: `<destroy/>` (§10.9)
+    Element destroy;                    ///< with a name: `<destroy/>` (§10.9)
     const Element* farewell = nullptr;  ///< the unavailable presence that the client sent
 };
 
-/// One input of a room and all that it causes: the room's state in memory changes now, the rest is in `batch`.
+/// One input of a room and all that it causes: the room's state in memory changes now, the rest is in
+/// `batch`.
 ///
 /// What a step appends for a session comes to it before what the step notices.
 class Step {
@@ -32,7 +33,7 @@ public:
     ModuleContext& ctx;
     const RoomInput& input;
     Element xml;
-    Jid to;          ///< room or occupant JID the stanza was sent to
+    Jid to;  ///< room or occupant JID the stanza was sent to
     Timestamp at;
     Batch batch;
     Occupant* sender = nullptr;  ///< the occupant who sends, nullptr if it is not in the room
@@ -43,7 +44,8 @@ public:
     OccupantSession* sender_session();
 
     // ---- to clients ----
-    void append(const std::string& sid, Bytes text, EntryKind kind = EntryKind::room, const std::string& stanza_id = {});
+    void append(const std::string& sid, Bytes text, EntryKind kind = EntryKind::room,
+                const std::string& stanza_id = {});
     void notice(const std::string& sid, const Jid& full, Bytes bytes);
     /// To the sender: an error, unless what it sent is one.
     void refuse(const StanzaError& error);
@@ -54,7 +56,8 @@ public:
     void announce(const std::vector<int>& codes);
 
     // ---- presence ----
-    /// Presence about an occupant as `viewer` sees it, without `to`. `self`: the viewer is the occupant itself.
+    /// Presence about an occupant as `viewer` sees it, without `to`. `self`: the viewer is the occupant
+    /// itself.
     Element presence(const Occupant& about, const Occupant& viewer, const About& what, bool self) const;
     /// To all, the occupant itself included; except the session `except`.
     void show(const Occupant& about, const About& what, const std::string& except = {});
@@ -66,7 +69,8 @@ public:
     void save_room() { room_changed_ = true; }
     void save(const Occupant& occupant);
     void drop(const std::string& sid);
-    void set_affiliation(const Jid& bare, Affiliation affiliation, const std::string& nick, const std::string& reason);
+    void set_affiliation(const Jid& bare, Affiliation affiliation, const std::string& nick,
+                         const std::string& reason);
     /// The room ends: `destroy` is what occupants are told (no name: nobody is left to be told).
     void destroy_room(const Element& destroy);
     /// A room that is not to last ends with its last occupant; the batch gets the room's row if it changed.

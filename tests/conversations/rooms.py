@@ -238,9 +238,9 @@ def others_come_first_then_oneself_then_the_subject(stage):
     wench = stage.online("wench/x")
     wench.forgets()
     room.says(crone, "Double, double")
-    crone.receives("<message><body>Double, double</body></message>")
+    crone.receives("<message type='groupchat'><body>Double, double</body></message>")
     room.asks_to_enter(wench, "secondwitch")
-    wench.receives("<message><subject/></message>")
+    wench.receives("<message type='groupchat'><subject/></message>")
     order = [(one.tag.split("}")[1], one.get("from")) for one in wench.queue]
     assert order[-1] == ("message", f"{room.jid}/firstwitch"), order
     assert order[-2] == ("presence", f"{room.jid}/secondwitch"), order
@@ -315,7 +315,7 @@ def a_nickname_belongs_to_one_account(stage):
     room.enters(second, "hag")
     room.says(crone, "to both")
     for client in (hag, second):
-        client.receives(f"<message from='{room.jid}/firstwitch'><body>to both</body></message>")
+        client.receives(f"<message from='{room.jid}/firstwitch' type='groupchat'><body>to both</body></message>")
     # One of the two goes: the others keep seeing the nickname.
     crone.settles()
     crone.forgets()
@@ -349,11 +349,11 @@ def presence_of_a_client_that_is_not_there_is_told_so(stage):
 def entering_again_gives_everything_again(stage):
     room, crone, hag = coven(stage, "hag")
     room.says(crone, "Fire burn")
-    hag.receives("<message><body>Fire burn</body></message>")
+    hag.receives("<message type='groupchat'><body>Fire burn</body></message>")
     hag.settles(), hag.forgets()
     room.asks_to_enter(hag, "hag")
     hag.receives_in_order(f"<presence from='{room.jid}/firstwitch'/>", f"<presence from='{room.jid}/hag'/>",
-                          "<message><body>Fire burn</body><delay xmlns='urn:xmpp:delay'/></message>",
+                          "<message type='groupchat'><body>Fire burn</body><delay xmlns='urn:xmpp:delay'/></message>",
                           "<message type='groupchat'><subject/></message>")
 
 
@@ -364,7 +364,7 @@ def the_past_comes_with_its_time_and_in_the_amount_asked_for(stage):
     room, crone = coven(stage)
     for number in range(5):
         room.says(crone, f"m{number}", f"id{number}")
-    crone.receives("<message><body>m4</body></message>")
+    crone.receives("<message type='groupchat'><body>m4</body></message>")
 
     def past(client, inside):
         room.asks_to_enter(client, "thirdwitch", inside)
@@ -435,7 +435,7 @@ def what_only_the_room_may_say_is_taken_out(stage):
     hag.sends(f"<message to='{room.jid}' type='groupchat'><body>lies</body><x {USER}><item jid='{{crone}}'/></x>"
               f"<stanza-id xmlns='urn:xmpp:sid:0' by='{room.jid}' id='forged'/><occupant-id xmlns='urn:xmpp:occupant-id:0' id='forged'/>"
               f"<delay xmlns='urn:xmpp:delay' from='{room.jid}' stamp='2001-01-01T00:00:00Z'/></message>")
-    got = crone.receives("<message><body>lies</body></message>")
+    got = crone.receives("<message type='groupchat'><body>lies</body></message>")
     assert "forged" not in [one.get("id") for one in got]
     assert got.find(f"{{{MUC}#user}}x") is None and got.find("{urn:xmpp:delay}delay") is None
 
@@ -444,7 +444,7 @@ def what_only_the_room_may_say_is_taken_out(stage):
 def an_occupant_id_stays_whatever_the_nickname(stage):
     room, crone, hag = coven(stage, "hag")
     room.says(hag, "one")
-    first = crone.receives("<message><body>one</body></message>").find(OCCUPANT).get("id")
+    first = crone.receives("<message type='groupchat'><body>one</body></message>").find(OCCUPANT).get("id")
     hag.sends(f"<presence to='{room.jid}/oldhag'/>")
     second = crone.receives(f"<presence from='{room.jid}/oldhag'/>").find(OCCUPANT).get("id")
     room.leaves(hag, "oldhag")
@@ -452,7 +452,7 @@ def an_occupant_id_stays_whatever_the_nickname(stage):
     third = crone.receives(f"<presence from='{room.jid}/young'/>").find(OCCUPANT).get("id")
     assert first == second == third and len(first) >= 16
     room.says(crone, "mine")
-    assert hag.receives("<message><body>mine</body></message>").find(OCCUPANT).get("id") != first
+    assert hag.receives("<message type='groupchat'><body>mine</body></message>").find(OCCUPANT).get("id") != first
 
 
 @play("rooms", "xep0045-7.5")
@@ -488,7 +488,7 @@ def the_subject_is_the_moderators(stage):
         client.receives(f"<message from='{room.jid}/firstwitch' type='groupchat'><subject>Fire Burn and Cauldron Bubble!</subject></message>")
     wench = stage.online("wench/x")
     room.asks_to_enter(wench, "secondwitch")
-    wench.receives(f"<message from='{room.jid}/firstwitch'><subject>Fire Burn and Cauldron Bubble!</subject>"
+    wench.receives(f"<message from='{room.jid}/firstwitch' type='groupchat'><subject>Fire Burn and Cauldron Bubble!</subject>"
                    "<delay xmlns='urn:xmpp:delay'/></message>")
 
 
@@ -496,7 +496,7 @@ def the_subject_is_the_moderators(stage):
 def occupants_may_change_the_subject_if_the_room_says_so(stage):
     room, crone, hag = coven(stage, "hag", changesubject="1")
     hag.sends(f"<message to='{room.jid}' type='groupchat'><subject>mine</subject></message>")
-    crone.receives(f"<message from='{room.jid}/hag'><subject>mine</subject></message>")
+    crone.receives(f"<message from='{room.jid}/hag' type='groupchat'><subject>mine</subject></message>")
 
 
 # --- nicknames and presence
@@ -512,7 +512,7 @@ def a_new_nickname_is_told_with_303(stage):
     hag.sends(f"<presence to='{room.jid}/firstwitch'/>")
     hag.receives(f"<presence from='{room.jid}/firstwitch' type='error'><error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>")
     room.says(hag, "still here")
-    crone.receives(f"<message from='{room.jid}/oldhag'><body>still here</body></message>")
+    crone.receives(f"<message from='{room.jid}/oldhag' type='groupchat'><body>still here</body></message>")
 
 
 @play("rooms", "xep0045-7.7")
@@ -636,7 +636,7 @@ def in_a_moderated_room_voice_is_given_and_taken(stage):
     room.sets(crone, "<item nick='hag' role='participant'><reason>A worthy witch indeed!</reason></item>")
     hag.receives(f"<presence from='{room.jid}/hag'><x {USER}><item role='participant'/><status code='110'/></x></presence>")
     room.says(hag, "thanks")
-    crone.receives("<message><body>thanks</body></message>")
+    crone.receives("<message type='groupchat'><body>thanks</body></message>")
     assert [one.get("nick") for one in room.lists(crone, "<item role='participant'/>")] == ["hag"]
     room.sets(crone, "<item nick='hag' role='visitor'/>")
     hag.receives(f"<presence from='{room.jid}/hag'><x {USER}><item role='visitor'/></x></presence>")
@@ -693,7 +693,7 @@ def a_room_that_becomes_members_only_puts_others_out(stage):
     hag.receives(f"<presence from='{room.jid}/hag' type='unavailable'><x {USER}><status code='322'/></x></presence>")
     wench.receives(f"<message from='{room.jid}' type='groupchat'><x {USER}><status code='104'/></x></message>")
     room.says(wench, "only we")
-    crone.receives("<message><body>only we</body></message>")
+    crone.receives("<message type='groupchat'><body>only we</body></message>")
 
 
 @play("rooms", "xep0045-10.2.1")
@@ -790,7 +790,7 @@ def the_archive_of_a_room_comes_in_pages(stage):
     room, crone = coven(stage, persistentroom="1")
     for number in range(7):
         room.says(crone, f"m{number}", f"id{number}")
-    sent = [crone.receives(f"<message><body>m{number}</body></message>").find("{urn:xmpp:sid:0}stanza-id").get("id")
+    sent = [crone.receives(f"<message type='groupchat'><body>m{number}</body></message>").find("{urn:xmpp:sid:0}stanza-id").get("id")
             for number in range(7)]
     hag = stage.online("hag/pda")
     bodies, ids, after = [], [], "<after/>"
@@ -839,7 +839,7 @@ def a_room_survives_a_crash_with_its_occupants(stage):
     room.opens(crone)
     room.enters(hag, "hag")
     crone.sends(f"<message to='{room.jid}' type='groupchat'><subject>Fire burn</subject></message>")
-    hag.receives("<message><subject>Fire burn</subject></message>")
+    hag.receives("<message type='groupchat'><subject>Fire burn</subject></message>")
     ghost = stage.online("ghost/x")
     room.enters(ghost, "ghost")
     crone.receives(f"<presence from='{room.jid}/ghost'/>")
@@ -859,7 +859,7 @@ def a_room_survives_a_crash_with_its_occupants(stage):
     crone, hag = fresh["crone"], fresh["hag"]
     room.says(crone, "Nobody died")
     for client in (crone, hag):
-        client.receives(f"<message from='{room.jid}/firstwitch'><body>Nobody died</body></message>")
+        client.receives(f"<message from='{room.jid}/firstwitch' type='groupchat'><body>Nobody died</body></message>")
     wench = stage.online("wench/x")
     room.asks_to_enter(wench, "secondwitch")
     wench.receives_all_of(f"<presence from='{room.jid}/firstwitch'/>", f"<presence from='{room.jid}/hag'/>",
