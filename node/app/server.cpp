@@ -20,6 +20,7 @@
 #include "io/listener.hpp"
 #include "io/tls_context.hpp"
 #include "modules/builtin_modules.hpp"
+#include "muc/muc_module.hpp"
 #include "net/c2s_connection.hpp"
 #include "placement/placement.hpp"
 #include "routing/ha_manager.hpp"
@@ -61,6 +62,7 @@ struct Server::Impl {
     std::unique_ptr<Router> router;
     std::unique_ptr<ModuleContext> module_context;
     std::vector<std::unique_ptr<Module>> modules;
+    MucModule* muc = nullptr;  ///< one of them
     std::unique_ptr<TlsContext> tls;
     std::unique_ptr<AuthService> auth;
     std::shared_ptr<C2sContext> c2s;
@@ -170,6 +172,9 @@ void Server::Impl::build_core(const std::string& secret) {
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
     modules = make_builtin_modules(*module_context);
+    auto rooms = make_muc(*module_context);
+    muc = rooms.get();
+    modules.push_back(std::move(rooms));
     auth = std::make_unique<AuthService>(io, store(), config().hosts, secret, nullptr);
 
     auto& metrics = Metrics::instance();
@@ -242,7 +247,7 @@ void Server::Impl::serve_admin_api() {
         auth->forget(jid);
         if (cluster) cluster->announce_account(jid);
     };
-    context.destroy_room = [](Jid) -> awaitable<bool> { co_return false; };
+    context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);

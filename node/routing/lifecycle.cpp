@@ -72,6 +72,8 @@ awaitable<error_code> Router::start() {
     }
     log_info("sessions_restored", {{"count", static_cast<std::uint64_t>(sessions_.size())}});
     asio::co_spawn(io_, sweep(), asio::detached);
+    NodeStarted started;
+    hooks_.run(started);
     co_return error_code{};
 }
 

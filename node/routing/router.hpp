@@ -88,6 +88,7 @@ public:
     RouteTable& routes() override { return routes_; }
     AccountCache& accounts() override { return accounts_; }
     Store& store() override { return store_; }
+    SessionLog& session_log() override { return log_; }
     bool is_local_host(std::string_view domain) const override;
     std::string host_of_service(std::string_view domain, std::string& label) const override;
     const std::vector<std::string>& hosts() const override { return options_.hosts; }
