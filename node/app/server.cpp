@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "admin/admin_api.hpp"
+#include "app/account_events.hpp"
+#include "app/directory_login.hpp"
 #include "app/supervisor.hpp"
 #include "app/version.hpp"
 #include "auth/auth_service.hpp"
@@ -57,6 +59,8 @@ struct Server::Impl {
     std::unique_ptr<PostgresStore> postgres;   ///< cluster …
     std::unique_ptr<ClusterBackend> cluster;    ///< … with Redis
     std::unique_ptr<HaManager> ha;
+    std::unique_ptr<DirectoryLogin> directory;
+    std::unique_ptr<AccountEvents> account_events;
     Hooks hooks;
     ModuleOptions module_options;
     std::unique_ptr<Router> router;
@@ -82,6 +86,7 @@ struct Server::Impl {
     void open_cluster();
     awaitable<std::vector<std::string>> assign(std::size_t count);
     awaitable<void> join_cluster();
+    awaitable<void> account_changed(Jid account, AccountState state);
     void build_tls();
     void build_core(const std::string& secret);
     void listen();
@@ -175,7 +180,11 @@ void Server::Impl::build_core(const std::string& secret) {
     auto rooms = make_muc(*module_context);
     muc = rooms.get();
     modules.push_back(std::move(rooms));
-    auth = std::make_unique<AuthService>(io, store(), config().hosts, secret, nullptr);
+    directory = std::make_unique<DirectoryLogin>(config());
+    auth = std::make_unique<AuthService>(io, store(), config().hosts, secret,
+                                         [this](std::string host, std::string uid, std::string password) {
+                                             return directory->check(std::move(host), std::move(uid), std::move(password));
+                                         });
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr});
@@ -298,6 +307,26 @@ awaitable<std::vector<std::string>> Server::Impl::assign(std::size_t count) {
     co_return place_balanced(std::move(nodes), count);
 }
 
+awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
+    auth->forget(account);
+    router->accounts().forget_missing(account);
+    if (router->accounts().find(account)) co_await router->accounts().reload(account);
+    if (state != AccountState::disabled && state != AccountState::deactivated) co_return;
+    if (state == AccountState::disabled) {
+        asio::steady_timer grace(io, config().sync.disabled_grace);
+        co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
+        const auto row = co_await store().find_account(account);
+        if (row && *row && (*row)->state == AccountState::active) co_return;  // enabled again meanwhile
+    }
+    std::vector<SessionPtr> ending;
+    if (const auto* route = router->routes().find(account)) {
+        for (const auto& entry : route->sessions) {
+            if (auto session = router->find_session(entry.sid)) ending.push_back(std::move(session));
+        }
+    }
+    for (const auto& session : ending) router->kick(session, "not-authorized", "the account was disabled in the directory");
+}
+
 awaitable<void> Server::Impl::join_cluster() {
     // The gate: store (opened before) and Redis; management answers meanwhile.
     while (!co_await cluster->join(seconds(30))) log_warn("gate_waiting", {{"node", options.node}, {"reason", "state-store"}});
@@ -308,6 +337,9 @@ awaitable<void> Server::Impl::join_cluster() {
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
     asio::co_spawn(io, ha->run(), asio::detached);
+    account_events = std::make_unique<AccountEvents>(io, config().store_url, [this](const Jid& account, AccountState state) {
+        asio::co_spawn(io, account_changed(account, state), asio::detached);
+    });
     while (ha->state() == NodeState::initializing) {
         asio::steady_timer pause(io, milliseconds(20));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -337,6 +369,7 @@ awaitable<void> Server::Impl::stop() {
         if (*listener) (*listener)->close();
     }
     co_await router->stop();
+    account_events.reset();
     if (cluster) {
         co_await ha->stop();
         co_await cluster->leave();
