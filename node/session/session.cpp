@@ -252,6 +252,10 @@ bool Session::over_limit() const {
 }
 
 void Session::restore(const std::vector<LogEntry>& entries) {
+    // The log is the whole truth: what was told to this session while nobody was connected is in it too.
+    slots_.clear();
+    to_number_.clear();
+    bytes_ = written_ = 0;
     for (const auto& entry : entries) {
         auto slot = std::make_shared<Slot>();
         slot->xml = entry.xml;

@@ -30,8 +30,8 @@ class Resilient:
         client.answers_acks = True
         client.opens()
         client.has_features()
-        client.starts_tls()
-        client.authenticates(self.name, self.password, self.mechanism)
+        client.starts_tls().opens().has_features()
+        client.authenticates(self.name, self.password, self.mechanism).opens().has_features()
         return client
 
     def _connect(self, address):
