@@ -27,11 +27,11 @@ def path(lab):
 
 def _generated(lab):
     tls = lab.folder / "tls"
-    config = {}
+    # The profile of a lab: short timers, and a supervisor that does not start a killed node again.
+    config = {"cluster": {"id": f"lab-{lab.instance}", "profile": "lab"}}
     if not lab.single:
-        config["cluster"] = {"id": f"lab-{lab.instance}", "profile": "lab", "durability": "strict",
-                             "assignment": "balanced", "listen_port": PORTS["peer"],
-                             "tls": {"cert": f"{tls}/$node.pem", "key": f"{tls}/$node.key", "ca": f"{tls}/ca.pem"}}
+        config["cluster"] |= {"durability": "strict", "assignment": "balanced", "listen_port": PORTS["peer"],
+                              "tls": {"cert": f"{tls}/$node.pem", "key": f"{tls}/$node.key", "ca": f"{tls}/ca.pem"}}
     config["host"] = [{"name": name, "auth": auth, "certificate": f"{tls}/host.pem", "key": f"{tls}/host.key"}
                       for name, auth in lab.hosts()]
     groups = {}

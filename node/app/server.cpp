@@ -27,7 +27,7 @@
 #include "placement/placement.hpp"
 #include "routing/ha_manager.hpp"
 #include "routing/router.hpp"
-#include "storage/postgres/engine.hpp"
+#include "storage/postgres/store.hpp"
 #include "storage/sqlite/engine.hpp"
 
 namespace hexad {
@@ -57,7 +57,7 @@ struct Server::Impl {
     asio::signal_set signals;
     asio::thread_pool disk{2};  ///< reads and writes uploaded files
     std::unique_ptr<SqliteEngine> engine;       ///< single node
-    std::unique_ptr<PostgresEngine> postgres;   ///< cluster …
+    std::unique_ptr<PostgresStore> postgres;   ///< cluster …
     std::unique_ptr<ClusterBackend> cluster;    ///< … with Redis
     std::unique_ptr<HaManager> ha;
     Hooks hooks;
@@ -97,9 +97,9 @@ struct Server::Impl {
 };
 
 void Server::Impl::open_cluster() {
-    PostgresEngine::Options store_options;
+    PostgresStore::Options store_options;
     store_options.migrate = options.migrate;
-    auto opened = PostgresEngine::open(io, config().store_url, store_options);
+    auto opened = PostgresStore::open(io, config().store_url, store_options);
     if (!opened) throw std::runtime_error("store: " + opened.error().text);
     postgres = std::move(*opened);
     ClusterOptions cluster_options;

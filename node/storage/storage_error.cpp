@@ -1,3 +1,7 @@
+#include <ostream>
+#include <stdexcept>
+
+#include "storage/open_failure.hpp"
 #include "storage/store.hpp"
 
 namespace hexad {
@@ -26,6 +30,12 @@ public:
 error_code make_error_code(StorageError e) {
     static const Category category;
     return {static_cast<int>(e), category};
+}
+
+std::ostream& operator<<(std::ostream& out, const OpenFailure& failure) { return out << failure.text; }
+
+void throw_exception_from_error(const OpenFailure& failure, const boost::source_location&) {
+    throw std::runtime_error(failure.text);
 }
 
 }  // namespace hexad

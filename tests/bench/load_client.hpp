@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include <boost/asio.hpp>
+
 #include "io/tls_stream.hpp"
 #include "xml/stanza_parser.hpp"
 

@@ -39,11 +39,17 @@ class Lab:
 
     def __call__(self, *words, check=True, timeout=300):
         """`lab WORDS`; its standard output. Raises with what it said if it fails."""
-        done = subprocess.run([LAB, *words, "--instance", str(self.instance)], stdin=subprocess.DEVNULL, text=True,
+        done = subprocess.run([LAB, words[0], "--instance", str(self.instance), *words[1:]], stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
         if check and done.returncode:
             raise RuntimeError(f"lab {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
+
+    def refuses(self, *words, status):
+        """The command must end with this exit status."""
+        done = subprocess.run([LAB, words[0], "--instance", str(self.instance), *words[1:]], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        assert done.returncode == status, f"lab {' '.join(words)}: exit status {done.returncode}: {done.stdout}"
 
     def json(self, *words):
         return json.loads(self(*words, "--json"))

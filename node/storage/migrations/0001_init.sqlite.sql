@@ -47,9 +47,12 @@ CREATE TABLE archive_rule(
     keep INTEGER NOT NULL,
     PRIMARY KEY(account, jid, keep)) WITHOUT ROWID;
 
+-- One small index, since each one costs a random page per row: id_hash is FNV-1a of stanza_id. It finds a stanza-id (the
+-- writer keeps (owner, stanza_id) unique by it) and, being read whole for one owner, the order of an archive.
 CREATE TABLE archive(
     seq INTEGER PRIMARY KEY,
     owner INTEGER NOT NULL,
+    id_hash INTEGER NOT NULL,
     stanza_id TEXT NOT NULL,
     dir INTEGER NOT NULL,
     ts INTEGER NOT NULL,
@@ -57,10 +60,8 @@ CREATE TABLE archive(
     with_resource TEXT NOT NULL,
     origin_id TEXT,
     hash BLOB,
-    xml TEXT NOT NULL,
-    UNIQUE(owner, stanza_id));
-CREATE INDEX archive_owner ON archive(owner);
-CREATE INDEX archive_sent ON archive(owner, origin_id) WHERE origin_id IS NOT NULL;
+    xml TEXT NOT NULL);
+CREATE INDEX archive_key ON archive(owner, id_hash);
 -- state: 0 queued, 2 done (the numbers of the cluster's store; 1, taken, is never durable here).
 CREATE TABLE offline(
     id INTEGER PRIMARY KEY,

@@ -2,10 +2,15 @@
 
 #include <algorithm>
 
-#include "storage/sqlite/accounts.hpp"
-#include "storage/sqlite/rows.hpp"
+#include "storage/sql/accounts.hpp"
+#include "storage/sql/rooms.hpp"
+#include "storage/sql/values.hpp"
 
 namespace hexad::sqlite {
+
+using sql::id_hash;
+using sql::to_micros;
+
 namespace {
 
 constexpr std::string_view room_prefix = "room:";
@@ -28,10 +33,7 @@ std::string_view room_of(const Batch& batch) {
 BatchWriter::BatchWriter(Connection& db, SessionTable& sessions)
     : db_(db),
       sessions_(sessions),
-      insert_archive_(
-          db,
-          "INSERT INTO archive VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT(owner, stanza_id) DO "
-          "NOTHING") {}
+      insert_archive_(db, "INSERT INTO archive VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)") {}
 
 CommitOutcome BatchWriter::write(const Batch& batch) {
     CommitOutcome outcome;
@@ -41,7 +43,7 @@ CommitOutcome BatchWriter::write(const Batch& batch) {
     outcome.status = verdict.status;
     if (verdict.status != CommitStatus::ok || verdict.done_before) return outcome;
 
-    for (const auto& one : batch.accounts) change(one);
+    for (const auto& one : batch.accounts) sql::write_change(db_, one);
     archive(batch);
     rooms(batch);
     for (const auto& record : batch.sessions) sessions_.put(record);
@@ -49,10 +51,11 @@ CommitOutcome BatchWriter::write(const Batch& batch) {
         if (auto* session = sessions_.find(sid)) sessions_.set_mode(*session, SessionMode::filling);
     }
     if (batch.advances) sessions_.advance(*sessions_.find(batch.origin.source), batch.origin.n);
+    const bool once = batch.advances || batch.room_step;
     for (std::size_t i = 0; i < batch.appends.size(); ++i)
-        outcome.positions[i] = sessions_.append(batch.appends[i]);
+        outcome.positions[i] = sessions_.append(batch.appends[i], once);
     for (std::size_t i = 0; i < batch.room_inputs.size(); ++i) {
-        outcome.room_positions[i] = sessions_.append(batch.room_inputs[i]);
+        outcome.room_positions[i] = sessions_.append(batch.room_inputs[i], once);
     }
     for (const auto& occupant : batch.occupants) sessions_.put(occupant);
     if (batch.room_step) sessions_.advance_room(sessions_.room(room_of(batch)), batch.room_position);
@@ -114,84 +117,31 @@ CommitStatus BatchWriter::check_versions(const Batch& batch) {
     return CommitStatus::ok;
 }
 
-void BatchWriter::change(const AccountChange& change) {
-    for (const auto& jid : change.remove) {
-        db_.run("DELETE FROM roster_item WHERE account=?1 AND jid=?2", change.account, jid.to_string());
-    }
-    for (const auto& item : change.put) {
-        db_.run("INSERT OR REPLACE INTO roster_item VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)", change.account,
-                item.jid.to_string(), item.name, join_groups(item.groups),
-                static_cast<int>(item.subscription), item.ask, item.approved, item.listed, item.pending_in);
-    }
-    for (const auto& jid : change.unblock) {
-        db_.run("DELETE FROM blocked WHERE account=?1 AND jid=?2", change.account, jid.to_string());
-    }
-    for (const auto& jid : change.block) {
-        db_.run("INSERT OR IGNORE INTO blocked VALUES(?1,?2)", change.account, jid.to_string());
-    }
-    if (change.archive) {
-        db_.run("DELETE FROM archive_rule WHERE account=?1", change.account);
-        for (const auto& jid : change.archive->always) {
-            db_.run("INSERT OR IGNORE INTO archive_rule VALUES(?1,?2,1)", change.account, jid);
-        }
-        for (const auto& jid : change.archive->never) {
-            db_.run("INSERT OR IGNORE INTO archive_rule VALUES(?1,?2,0)", change.account, jid);
-        }
-        db_.run("UPDATE account SET archive_default=?2 WHERE id=?1", change.account,
-                static_cast<int>(change.archive->by_default));
-    }
-    const auto version = static_cast<std::int64_t>(change.base_version + 1);
-    db_.run(
-        "UPDATE account SET version=?2, roster_version=CASE WHEN ?3 THEN ?2 ELSE roster_version END WHERE "
-        "id=?1",
-        change.account, version, change.changes_roster());
-}
-
 void BatchWriter::archive(const Batch& batch) {
     for (const auto& row : batch.archive) {
+        if (sessions_.archive_position(row.owner, row.stanza_id) != 0) continue;
         auto& insert = insert_archive_;
         insert.reset();
-        insert.bind(1, static_cast<std::int64_t>(sessions_.next_seq()));
-        insert.bind(2, row.owner).bind(3, row.stanza_id).bind(4, static_cast<int>(row.direction));
-        insert.bind(5, to_micros(row.at)).bind(6, row.with.bare_view()).bind(7, row.with.resource());
+        insert.bind(1, static_cast<std::int64_t>(sessions_.next_seq())).bind(2, row.owner);
+        insert.bind(3, id_hash(row.stanza_id))
+            .bind(4, row.stanza_id)
+            .bind(5, static_cast<int>(row.direction));
+        insert.bind(6, to_micros(row.at)).bind(7, row.with.bare_view()).bind(8, row.with.resource());
         // Only what an account sent is ever looked for by its origin-id.
         if (row.direction == Direction::out && !row.origin_id.empty()) {
-            insert.bind(8, row.origin_id).bind(9, Blob{row.content_hash});
+            insert.bind(9, row.origin_id).bind(10, Blob{row.content_hash});
         } else {
-            insert.bind(8, nullptr).bind(9, nullptr);
+            insert.bind(9, nullptr).bind(10, nullptr);
         }
-        insert.bind(10, xml_of(row.xml)).run();
+        insert.bind(11, xml_of(row.xml)).run();
     }
     for (const auto& row : batch.offline) {
         sessions_.put_offline(row.owner, row.stanza_id, row.from.to_string(), row.at, xml_of(row.xml), false);
     }
-    for (const auto& document : batch.documents) {
-        if (document.bytes.empty()) {
-            db_.run("DELETE FROM document WHERE owner=?1 AND kind=?2 AND key=?3", document.owner,
-                    document.kind, document.key);
-        } else {
-            db_.run(
-                "INSERT INTO document(owner, kind, key, bytes) VALUES(?1,?2,?3,?4) ON CONFLICT(owner, kind, "
-                "key) DO "
-                "UPDATE SET bytes=excluded.bytes",
-                document.owner, document.kind, document.key, Blob{document.bytes});
-        }
-    }
+    for (const auto& document : batch.documents) sql::write_document(db_, document);
 }
 
 void BatchWriter::rooms(const Batch& batch) {
-    for (const auto& room : batch.rooms) {
-        db_.run("UPDATE room SET config=?2, subject=?3 WHERE id=?1", room.room, Blob{room.config},
-                room.subject);
-    }
-    for (const auto& one : batch.affiliations) {
-        if (one.affiliation == "none") {
-            db_.run("DELETE FROM room_affiliation WHERE room=?1 AND jid=?2", one.room, one.jid.to_string());
-        } else {
-            db_.run("INSERT OR REPLACE INTO room_affiliation VALUES(?1,?2,?3,?4,?5)", one.room,
-                    one.jid.to_string(), one.affiliation, one.nick, one.reason);
-        }
-    }
     for (const auto& row : batch.room_archive) {
         db_.run("INSERT INTO room_archive VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO NOTHING",
                 row.room << 32 | static_cast<std::int64_t>(row.hist), row.room, row.stanza_id,
@@ -206,11 +156,9 @@ void BatchWriter::rooms(const Batch& batch) {
                 "SELECT localpart||'@'||name FROM room JOIN host ON host.id=room.host WHERE room.id=?1", id);
             if (row.next()) jid = row.string(0);
         }
-        db_.run("DELETE FROM room_affiliation WHERE room=?1", id);
-        db_.run("DELETE FROM room_archive WHERE key BETWEEN ?1 AND ?2", id << 32, (id << 32) | std::int64_t{0xffffffff});
-        db_.run("DELETE FROM room WHERE id=?1", id);
         if (!jid.empty()) sessions_.clear_room(jid);
     }
+    sql::write_rooms(db_, batch);
 }
 
 }  // namespace hexad::sqlite

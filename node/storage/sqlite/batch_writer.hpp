@@ -21,7 +21,6 @@ private:
     Verdict check(const Batch& batch);
     CommitStatus check_records(const Batch& batch);
     CommitStatus check_versions(const Batch& batch);
-    void change(const AccountChange& change);
     void archive(const Batch& batch);
     void rooms(const Batch& batch);
 

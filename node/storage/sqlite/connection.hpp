@@ -8,15 +8,15 @@
 #include <string_view>
 #include <type_traits>
 #include <unordered_map>
+#include <vector>
 
 #include <sqlite3.h>
 
+#include "storage/sql/values.hpp"
+
 namespace hexad::sqlite {
 
-/// Bytes that are no text.
-struct Blob {
-    std::string_view bytes;
-};
+using sql::Blob;
 
 /// What SQLite answered instead of doing it. Thrown inside storage/sqlite only: one fault unwinds a whole
 /// group to one rollback. The engine's edge turns it into a StorageError value.
@@ -134,6 +134,15 @@ public:
         statement.reset();
         [[maybe_unused]] int index = 0;
         (statement.bind_copy(++index, values), ...);
+        return Rows(statement);
+    }
+    /// The same with parameters that are known at run time only.
+    Rows query_values(std::string_view sql, const std::vector<sql::Value>& values) {
+        auto& statement = prepared(sql);
+        statement.reset();
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            std::visit([&](const auto& v) { statement.bind_copy(static_cast<int>(i + 1), v); }, values[i]);
+        }
         return Rows(statement);
     }
     /// Runs a statement to its end; rows changed.

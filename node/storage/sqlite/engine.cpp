@@ -1,26 +1,23 @@
 #include "storage/sqlite/engine.hpp"
 
 #include <fcntl.h>
+#include <ostream>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "base/log.hpp"
-#include "storage/sqlite/accounts.hpp"
-#include "storage/sqlite/archive.hpp"
+#include "storage/sql/accounts.hpp"
+#include "storage/sql/archive.hpp"
+#include "storage/sql/rooms.hpp"
+#include "storage/sql/values.hpp"
 #include "storage/sqlite/batch_writer.hpp"
 #include "storage/sqlite/group_writer.hpp"
 #include "storage/sqlite/migrate.hpp"
 #include "storage/sqlite/readers.hpp"
-#include "storage/sqlite/rooms.hpp"
-#include "storage/sqlite/rows.hpp"
 
 namespace hexad {
 
 using namespace sqlite;
-
-void throw_exception_from_error(const OpenFailure& failure, const boost::source_location&) {
-    throw std::runtime_error(failure.text);
-}
 
 namespace {
 
@@ -28,18 +25,6 @@ StorageError storage_error(const Failure& failure) {
     if (failure.transient()) return StorageError::unavailable;
     return (failure.code() & 0xff) == SQLITE_CONSTRAINT ? StorageError::conflict : StorageError::corrupt;
 }
-
-template <class T>
-struct Lift {
-    using type = Result<T>;
-};
-template <class T>
-struct Lift<Result<T>> {
-    using type = Result<T>;
-};
-/// Result<T> of a T, and of a Result<T>.
-template <class T>
-using Lifted = typename Lift<T>::type;
 
 template <class T>
 struct FailureAs;
@@ -84,15 +69,14 @@ private:
 
 class BatchJob final : public Job {
 public:
-    BatchJob(std::optional<BatchWriter>& writer, Batch batch,
-             std::function<void(const CommitOutcome&, Batch&)> done, std::shared_ptr<std::size_t> pending,
-             std::size_t bytes)
+    BatchJob(BatchWriter& writer, Batch batch, std::function<void(const CommitOutcome&, Batch&)> done,
+             std::shared_ptr<std::size_t> pending, std::size_t bytes)
         : writer_(writer),
           batch_(std::move(batch)),
           done_(std::move(done)),
           pending_(std::move(pending)),
           bytes_(bytes) {}
-    void run(Connection&) override { outcome_ = writer_->write(batch_); }
+    void run(Connection&) override { outcome_ = writer_.write(batch_); }
     void committed() override {
         *pending_ -= bytes_;
         done_(outcome_, batch_);
@@ -107,7 +91,7 @@ public:
     }
 
 private:
-    std::optional<BatchWriter>& writer_;  ///< there from the first group on
+    BatchWriter& writer_;
     Batch batch_;
     std::function<void(const CommitOutcome&, Batch&)> done_;
     CommitOutcome outcome_;
@@ -152,25 +136,23 @@ private:
 }  // namespace
 
 struct SqliteEngine::Impl final : Store, Committer, SessionLog {
-    Impl(asio::io_context& io, const std::string& path, Options options, std::unique_ptr<FileLock> file_lock)
-        : lock(std::move(file_lock)), pending(std::make_shared<std::size_t>(0)) {
-        auto db = Connection(path, Connection::Mode::writer, options.durability);
-        if (auto refusal = prepare_schema(db, options.migrate))
-            throw OpenFailure{StorageError::schema, *refusal};
-        if (path != ":memory:") readers.emplace(path, 2);
-        writer.emplace(io, std::move(db),
-                       GroupWriter::Options{.max_group = options.max_group,
-                                            .before_group = [this](Connection& c) { begin_group(c); },
-                                            .rolled_back = [this] { sessions->forget(); }});
-    }
-
-    /// On the writer's thread.
-    void begin_group(Connection& db) {
-        if (!sessions) {
-            sessions.emplace(db);
-            batches.emplace(db, *sessions);
+    Impl(asio::io_context& io, const std::string& path, const Options& options,
+         std::unique_ptr<FileLock> file_lock)
+        : lock(std::move(file_lock)),
+          pending(std::make_shared<std::size_t>(0)),
+          db(path, Connection::Mode::writer, options.durability) {
+        if (auto refusal = prepare_schema(db, options.migrate)) {
+            throw OpenFailure{StorageError::schema, std::move(*refusal)};
         }
-        sessions->purge(to_micros(wall_now()));
+        sessions.emplace(db);
+        batches.emplace(db, *sessions);
+        if (path != ":memory:") readers.emplace(path, 2);
+        writer.emplace(
+            io, db,
+            GroupWriter::Options{
+                .max_group = options.max_group,
+                .before_group = [this](Connection&) { sessions->purge(sql::to_micros(wall_now())); },
+                .rolled_back = [this] { sessions->forget(); }});
     }
 
     template <class Work>
@@ -212,55 +194,56 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     // Store
 
     awaitable<Result<std::optional<AccountData>>> load_account(Jid bare) override {
-        return read([bare = std::move(bare)](Connection& db) { return sqlite::load_account(db, bare); });
+        return read([bare = std::move(bare)](Connection& db) { return sql::load_account(db, bare); });
     }
     awaitable<Result<std::vector<ScramCredential>>> credentials(AccountId account) override {
-        return read([account](Connection& db) { return sqlite::credentials(db, account); });
+        return read([account](Connection& db) { return sql::credentials(db, account); });
     }
     awaitable<Result<std::string>> document(AccountId owner, std::string kind, std::string key) override {
         return read([owner, kind = std::move(kind), key = std::move(key)](Connection& db) {
-            return sqlite::document(db, owner, kind, key);
+            return sql::document(db, owner, kind, key);
         });
     }
     awaitable<Result<ArchivePage>> archive_page(AccountId owner, ArchiveQuery query) override {
         return read([owner, query = std::move(query)](Connection& db) {
-            return sqlite::archive_page(db, ArchiveOf::account, owner, query);
+            return sql::archive_page(db, sql::ArchiveOf::account, owner, query);
         });
     }
     awaitable<Result<std::optional<ArchiveSpan>>> archive_span(AccountId owner) override {
-        return read([owner](Connection& db) { return sqlite::archive_span(db, ArchiveOf::account, owner); });
+        return read(
+            [owner](Connection& db) { return sql::archive_span(db, sql::ArchiveOf::account, owner); });
     }
     awaitable<Result<ArchivePage>> room_archive_page(RoomId room, ArchiveQuery query) override {
         return read([room, query = std::move(query)](Connection& db) {
-            return sqlite::archive_page(db, ArchiveOf::room, room, query);
+            return sql::archive_page(db, sql::ArchiveOf::room, room, query);
         });
     }
     awaitable<Result<std::optional<ArchiveSpan>>> room_archive_span(RoomId room) override {
-        return read([room](Connection& db) { return sqlite::archive_span(db, ArchiveOf::room, room); });
+        return read([room](Connection& db) { return sql::archive_span(db, sql::ArchiveOf::room, room); });
     }
     awaitable<Result<std::optional<std::string>>> find_sent(AccountId owner, Jid with, std::string origin_id,
                                                             std::string content_hash) override {
         return read([owner, with = std::move(with), origin = std::move(origin_id),
                      hash = std::move(content_hash)](Connection& db) {
-            return sqlite::find_sent(db, owner, with, origin, hash);
+            return sql::find_sent(db, owner, with, origin, hash);
         });
     }
     awaitable<Result<std::uint64_t>> offline_count(AccountId owner) override {
-        return read([owner](Connection& db) { return sqlite::offline_count(db, owner); });
+        return read([owner](Connection& db) { return sql::offline_count(db, owner); });
     }
     awaitable<Result<std::optional<RoomRow>>> load_room(Jid room) override {
-        return read([room = std::move(room)](Connection& db) { return sqlite::load_room(db, room); });
+        return read([room = std::move(room)](Connection& db) { return sql::load_room(db, room); });
     }
     awaitable<Result<RoomFound>> create_room(Jid room, std::string home_node, std::string config) override {
         return write([room = std::move(room), node = std::move(home_node), config = std::move(config)](
-                         Connection& db) { return sqlite::create_room(db, room, node, config); });
+                         Connection& db) { return sql::create_room(db, room, node, config); });
     }
     awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) override {
-        return read([domain = std::move(domain)](Connection& db) { return sqlite::list_rooms(db, domain); });
+        return read([domain = std::move(domain)](Connection& db) { return sql::list_rooms(db, domain); });
     }
     awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) override {
         return write([row = std::move(row), keys = std::move(keys)](Connection& db) -> Result<AccountId> {
-            const auto id = insert_account(db, row, keys);
+            const auto id = sql::insert_account(db, row, keys);
             if (!id) return StorageError::conflict;
             return *id;
         });
@@ -269,44 +252,41 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
         return write([accounts = std::move(accounts)](Connection& db) -> Result<std::size_t> {
             std::size_t made = 0;
             for (const auto& account : accounts)
-                made += insert_account(db, account.row, account.keys) ? 1 : 0;
+                made += sql::insert_account(db, account.row, account.keys) ? 1 : 0;
             return made;
         });
     }
     awaitable<Result<bool>> set_credentials(AccountId account, std::vector<ScramCredential> keys) override {
         return write([account, keys = std::move(keys)](Connection& db) -> Result<bool> {
-            return sqlite::set_credentials(db, account, keys);
+            return sql::set_credentials(db, account, keys);
         });
     }
     awaitable<Result<bool>> set_account_state(AccountId account, AccountState state) override {
         return write([account, state](Connection& db) -> Result<bool> {
-            return sqlite::set_account_state(db, account, state);
+            return sql::set_account_state(db, account, state);
         });
     }
     awaitable<Result<bool>> remove_account(AccountId account) override {
-        return write(
-            [account](Connection& db) -> Result<bool> { return sqlite::remove_account(db, account); });
+        return write([account](Connection& db) -> Result<bool> { return sql::remove_account(db, account); });
     }
     awaitable<Result<std::optional<AccountRow>>> find_account(Jid bare) override {
-        return read([bare = std::move(bare)](Connection& db) { return sqlite::find_account(db, bare); });
+        return read([bare = std::move(bare)](Connection& db) { return sql::find_account(db, bare); });
     }
     awaitable<Result<std::vector<AccountRow>>> list_accounts(std::string domain, std::string after,
                                                              std::size_t limit) override {
         return read([domain = std::move(domain), after = std::move(after), limit](Connection& db) {
-            return sqlite::list_accounts(db, domain, after, limit);
+            return sql::list_accounts(db, domain, after, limit);
         });
     }
     awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() override {
-        return read([](Connection& db) { return sqlite::assignment_counts(db); });
+        return read([](Connection& db) { return sql::assignment_counts(db); });
     }
     awaitable<Result<std::string>> meta(std::string key) override {
-        return read([key = std::move(key)](Connection& db) { return sqlite::meta(db, key); });
+        return read([key = std::move(key)](Connection& db) { return sql::meta(db, key); });
     }
     awaitable<Result<bool>> set_meta(std::string key, std::string value) override {
         return write([key = std::move(key), value = std::move(value)](Connection& db) -> Result<bool> {
-            return db.run(
-                       "INSERT INTO meta VALUES(?1,?2) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
-                       key, value) > 0;
+            return sql::set_meta(db, key, value);
         });
     }
     awaitable<error_code> ping() override {
@@ -321,7 +301,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
         const auto bytes = bytes_of(batch);
         *pending += bytes;
         writer->submit(
-            std::make_unique<BatchJob>(batches, std::move(batch), std::move(done), pending, bytes));
+            std::make_unique<BatchJob>(*batches, std::move(batch), std::move(done), pending, bytes));
     }
     bool never_refuses() const override { return true; }
     std::size_t pending_bytes() const override { return *pending; }
@@ -398,6 +378,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     std::unique_ptr<FileLock> lock;
     std::shared_ptr<std::size_t> pending;
     std::optional<Readers> readers;
+    Connection db;  ///< the writer's; the three below use it on its thread
     std::optional<SessionTable> sessions;
     std::optional<BatchWriter> batches;
     std::optional<GroupWriter> writer;  ///< last: its thread uses all the others

@@ -6,18 +6,12 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "storage/open_failure.hpp"
 #include "storage/session_log.hpp"
 #include "storage/sqlite/connection.hpp"
 #include "storage/store.hpp"
 
 namespace hexad {
-
-/// Why a data base cannot be used, for the one who starts the server.
-struct OpenFailure {
-    StorageError error = StorageError::unavailable;
-    std::string text;
-};
-[[noreturn]] void throw_exception_from_error(const OpenFailure& failure, const boost::source_location& where);
 
 /// The embedded back end: store, committer and session log on one SQLite file.
 ///

@@ -9,17 +9,11 @@
 
 namespace hexad::sqlite {
 
-struct GroupWriter::Pending {
-    std::mutex mutex;
-    std::size_t jobs = 0;
-    std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
-};
-
-GroupWriter::GroupWriter(asio::io_context& results, Connection db, Options options)
+GroupWriter::GroupWriter(asio::io_context& results, Connection& db, Options options)
     : results_(results),
-      db_(std::move(db)),
+      db_(db),
       options_(std::move(options)),
-      pending_(std::make_shared<Pending>()) {
+      pending_(std::make_shared<KeepRunning>(results)) {
     thread_ = std::thread([this] { loop(); });
 }
 
@@ -33,10 +27,7 @@ GroupWriter::~GroupWriter() {
 }
 
 void GroupWriter::submit(std::unique_ptr<Job> job) {
-    {
-        const std::lock_guard lock(pending_->mutex);
-        if (pending_->jobs++ == 0) pending_->work.emplace(results_.get_executor());
-    }
+    pending_->more();
     bool first = false;
     {
         const std::lock_guard lock(mutex_);
@@ -58,14 +49,10 @@ void GroupWriter::loop() {
             std::unique_lock lock(mutex_);
             wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
             if (queue_.empty()) return;
-            const auto count = std::min(queue_.size(), options_.max_group);
-            if (count == queue_.size()) {
-                group.swap(queue_);
-            } else {
-                const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(count);
-                group.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
-                queue_.erase(queue_.begin(), end);
-            }
+            const auto end =
+                queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), options_.max_group));
+            group.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
+            queue_.erase(queue_.begin(), end);
         }
         if (!write(group)) {
             // What waits for these results belongs to the thread that ends this object.
@@ -143,9 +130,7 @@ void GroupWriter::release(Group group) {
                 entry.job->committed();
             }
         }
-        const std::lock_guard lock(pending->mutex);
-        pending->jobs -= group.size();
-        if (pending->jobs == 0) pending->work.reset();
+        pending->less(group.size());
     });
 }
 

@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -9,11 +10,11 @@
 #include <thread>
 #include <vector>
 
-#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "storage/keep_running.hpp"
 #include "storage/sqlite/connection.hpp"
 
 namespace hexad::sqlite {
@@ -45,7 +46,8 @@ public:
         std::function<void(Connection&)> before_group;  ///< inside the transaction, before the first job
         std::function<void()> rolled_back;              ///< what was kept in memory of the last run is void
     };
-    GroupWriter(asio::io_context& results, Connection db, Options options);
+    /// `db` outlives it and is this thread's alone.
+    GroupWriter(asio::io_context& results, Connection& db, Options options);
     /// Finishes what is queued, unless the disk fails: that is dropped unreleased, as in a crash. Runs on the
     /// io_context's thread; results it has not handed out by then are handed out if it still runs afterwards.
     ~GroupWriter();
@@ -69,14 +71,12 @@ private:
     void release(Group group);
 
     asio::io_context& results_;
-    Connection db_;
+    Connection& db_;
     const Options options_;
     mutable std::mutex mutex_;
     std::condition_variable wake_;
-    std::vector<Entry> queue_;
-    /// Keeps the io_context running while something is on its way.
-    struct Pending;
-    std::shared_ptr<Pending> pending_;
+    std::deque<Entry> queue_;
+    std::shared_ptr<KeepRunning> pending_;
     bool stopping_ = false;
     bool healthy_ = true;
     std::thread thread_;

@@ -2,8 +2,7 @@
 
 #include <charconv>
 
-#include "base/log.hpp"
-#include "storage/migrations.hpp"
+#include "storage/migrate.hpp"
 
 namespace hexad::sqlite {
 namespace {
@@ -30,46 +29,18 @@ int schema_number(Connection& db) {
     return number;
 }
 
-void apply(Connection& db, int from) {
+}  // namespace
+
+std::optional<std::string> prepare_schema(Connection& db, bool migrate) {
     db.begin();
     try {
-        if (from == 0) {
-            db.script(
-                "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-                "INSERT INTO meta VALUES('jid_profile', 'nodeprep');");
-        }
-        for (const auto& migration : sqlite_migrations()) {
-            if (migration.number <= from) continue;
-            db.script(std::string(migration.sql));
-            db.run(
-                "INSERT INTO meta VALUES('schema', ?1) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
-                std::to_string(migration.number));
-            log_info("schema_migrated", {{"number", migration.number}, {"name", migration.name}});
-        }
+        auto refusal = apply_migrations(db, schema_number(db), sqlite_migrations(), migrate);
         db.commit();
+        return refusal;
     } catch (...) {
         db.rollback();
         throw;
     }
-}
-
-}  // namespace
-
-std::optional<std::string> prepare_schema(Connection& db, bool migrate) {
-    const int want = sqlite_migrations().back().number;
-    const int have = schema_number(db);
-    if (have < 0) return "the file holds the data of another program";
-    if (have > want + 1) {
-        return "schema " + std::to_string(have) + " is too new for this version, which knows " +
-               std::to_string(want);
-    }
-    if (have >= want) return std::nullopt;
-    if (have > 0 && !migrate) {
-        return "schema " + std::to_string(have) + " is older than " + std::to_string(want) +
-               ": run hexad --migrate";
-    }
-    apply(db, have);
-    return std::nullopt;
 }
 
 }  // namespace hexad::sqlite

@@ -1,19 +1,12 @@
 #pragma once
 
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <type_traits>
 #include <vector>
 
-#include <boost/asio/async_result.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/thread_pool.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
-#include "base/result.hpp"
+#include "storage/offload.hpp"
 #include "storage/sqlite/connection.hpp"
 
 namespace hexad::sqlite {
@@ -29,32 +22,14 @@ public:
     }
     ~Readers() { pool_.join(); }
 
-    /// Runs `read(Connection&)` on a worker inside one snapshot and resumes the caller on its own executor
-    /// with the value; what `read` throws is thrown there.
+    /// Runs `read(Connection&)` on a worker inside one snapshot.
     template <class Read>
     awaitable<std::invoke_result_t<Read&, Connection&>> run(Read read) {
-        using Value = std::invoke_result_t<Read&, Connection&>;
-        auto home = co_await asio::this_coro::executor;
-        co_return co_await asio::async_initiate<const asio::use_awaitable_t<>&,
-                                                void(std::exception_ptr, Value)>(
-            [this, home](auto handler, Read work) {
-                // The guard keeps the caller's io_context alive while only this thread has something to do.
-                asio::post(pool_, [this, guard = asio::make_work_guard(home), handler = std::move(handler),
-                                   work = std::move(work)]() mutable {
-                    std::exception_ptr fault;
-                    Value value{};
-                    try {
-                        value = in_snapshot(work);
-                    } catch (...) {
-                        fault = std::current_exception();
-                    }
-                    asio::post(guard.get_executor(),
-                               [handler = std::move(handler), fault, value = std::move(value)]() mutable {
-                                   handler(fault, std::move(value));
-                               });
-                });
-            },
-            asio::use_awaitable, std::move(read));
+        return offload(pool_, [this, read = std::move(read)]() mutable {
+            Lease lease(*this);  // as many connections as threads: there is always one
+            lease.db->begin();
+            return read(*lease.db);
+        });
     }
 
 private:
@@ -72,13 +47,6 @@ private:
             owner.idle_.push_back(std::move(db));
         }
     };
-
-    template <class Read>
-    auto in_snapshot(Read& read) {
-        Lease lease(*this);  // as many connections as threads: there is always one
-        lease.db->begin();
-        return read(*lease.db);
-    }
 
     std::mutex mutex_;
     std::vector<std::unique_ptr<Connection>> idle_;

@@ -3,9 +3,14 @@
 #include <algorithm>
 
 #include "base/log.hpp"
-#include "storage/sqlite/rows.hpp"
+#include "storage/sql/values.hpp"
 
 namespace hexad::sqlite {
+
+using sql::from_micros;
+using sql::id_hash;
+using sql::to_micros;
+
 namespace {
 
 constexpr std::int64_t minute = 60;
@@ -59,7 +64,8 @@ SessionTable::SessionTable(Connection& db)
       set_counter_(db, "UPDATE sm_counter SET inbound=?2 WHERE session=?1"),
       insert_input_(db, "INSERT INTO room_inbox VALUES(?1,?2,?3,?4,?5,?6,?7)"),
       delete_log_(db, "DELETE FROM sm_log WHERE key BETWEEN ?1 AND ?2"),
-      set_last_(db, "UPDATE sm_session SET last=?2 WHERE id=?1") {
+      set_last_(db, "UPDATE sm_session SET last=?2 WHERE id=?1"),
+      find_archived_(db, "SELECT seq FROM archive WHERE owner=?1 AND id_hash=?2 AND stanza_id=?3") {
     auto row = db.query(
         "SELECT max(coalesce((SELECT max(seq) FROM archive),0), coalesce((SELECT max(ord) FROM offline),0))");
     if (row.next()) seq_ = row.count(0);
@@ -143,7 +149,8 @@ void SessionTable::put(const SessionRecord& record) {
     if (auto* known = find(record.sid)) {
         known->phase = record.phase;
         db_.run("UPDATE sm_session SET phase=?2, resumable=?3, until=?4, state=?5 WHERE id=?1", known->id,
-                static_cast<int>(record.phase), record.resumable, to_micros(record.until), Blob{record.state});
+                static_cast<int>(record.phase), record.resumable, to_micros(record.until),
+                Blob{record.state});
         return;
     }
     db_.run(
@@ -190,9 +197,9 @@ std::uint64_t SessionTable::push(Session& session, std::uint32_t number, EntryKi
     return position;
 }
 
-std::uint64_t SessionTable::append(const LogAppend& entry) {
+std::uint64_t SessionTable::append(const LogAppend& entry, bool once) {
     auto* session = find(entry.sid);
-    if (session == nullptr || !take_origin(session->id, entry.origin)) return 0;
+    if (session == nullptr || (!once && !take_origin(session->id, entry.origin))) return 0;
     std::string co_targets;
     for (const auto& sid : entry.co_targets) {
         if (!co_targets.empty()) co_targets += separator;
@@ -200,7 +207,7 @@ std::uint64_t SessionTable::append(const LogAppend& entry) {
     }
     const std::string_view xml = entry.xml ? std::string_view(*entry.xml) : std::string_view{};
     // Decided while the backlog was being filled, committed after it: the log is the right place by now.
-    if (!entry.held || session->mode == SessionMode::live) {
+    if (!entry.held || session->mode != SessionMode::filling) {
         return push(*session, entry.number, entry.kind, entry.origin, entry.stanza_id, co_targets, xml);
     }
     insert_held_
@@ -211,9 +218,9 @@ std::uint64_t SessionTable::append(const LogAppend& entry) {
     return 0;
 }
 
-std::uint64_t SessionTable::append(const RoomInput& input) {
+std::uint64_t SessionTable::append(const RoomInput& input, bool once) {
     auto& target = room(input.room.to_string());
-    if (!take_origin(-target.id, input.origin)) return 0;
+    if (!once && !take_origin(-target.id, input.origin)) return 0;
     const auto position = target.last + 1;
     insert_input_
         .with(key_of(target.id, position), input.origin.source, static_cast<std::int64_t>(input.origin.n),
@@ -458,10 +465,11 @@ void SessionTable::end_entry(const Session& session, const LogEntry& entry, std:
     if (entry.kind != EntryKind::message || !due(session, entry.stanza_id, co_targets)) return;
     auto at = wall_now();
     {
+        const auto seq = static_cast<std::int64_t>(archive_position(session.account, entry.stanza_id));
         auto row = db_.query(
-            "SELECT ts FROM archive WHERE owner=?1 AND stanza_id=?2 UNION ALL "
+            "SELECT ts FROM archive WHERE seq=?3 UNION ALL "
             "SELECT ts FROM offline WHERE owner=?1 AND stanza_id=?2 LIMIT 1",
-            session.account, entry.stanza_id);
+            session.account, entry.stanza_id, seq);
         if (row.next()) at = from_micros(row.integer(0));
     }
     const auto jid = Jid::parse(session.jid);
@@ -561,13 +569,15 @@ std::vector<Jid> SessionTable::active_rooms() {
 
 // Offline rows and ages.
 
+std::uint64_t SessionTable::archive_position(AccountId owner, std::string_view stanza_id) {
+    find_archived_.with(owner, id_hash(stanza_id), stanza_id);
+    Rows row(find_archived_);
+    return row.next() ? row.count(0) : 0;
+}
+
 void SessionTable::put_offline(AccountId owner, std::string_view stanza_id, std::string_view from,
                                Timestamp at, std::string_view xml, bool again) {
-    std::uint64_t ord = 0;
-    {
-        auto row = db_.query("SELECT seq FROM archive WHERE owner=?1 AND stanza_id=?2", owner, stanza_id);
-        if (row.next()) ord = row.count(0);
-    }
+    auto ord = archive_position(owner, stanza_id);
     if (ord == 0) ord = next_seq();
     constexpr std::string_view once =
         "INSERT INTO offline(owner, stanza_id, ord, sender, ts, xml) "

@@ -48,9 +48,10 @@ public:
     void put(const SessionRecord& record);
     void set_mode(Session& session, SessionMode mode);
     void advance(Session& session, std::uint64_t in);
-    std::uint64_t append(
-        const LogAppend& entry);  ///< its position; 0: origin taken already, target gone, or held
-    std::uint64_t append(const RoomInput& input);  ///< its inbox position; 0: origin taken already
+    /// `once`: the batch itself cannot repeat (its counter or position moves with it), so the origin is not
+    /// looked at. 0: origin taken already, target gone, or held.
+    std::uint64_t append(const LogAppend& entry, bool once);
+    std::uint64_t append(const RoomInput& input, bool once);  ///< inbox position; 0: origin taken already
     void put(const OccupantPut& occupant);
     void advance_room(Room& room, std::uint64_t position);
     void clear_room(std::string_view jid);  ///< the room was destroyed: its occupants go
@@ -70,6 +71,8 @@ public:
     std::vector<Jid> active_rooms();
 
     // The offline store, here because backlog and session end move rows between it and the logs.
+    /// Archive position of a stanza-id; 0 = not archived.
+    std::uint64_t archive_position(AccountId owner, std::string_view stanza_id);
     /// A place in the one order of archive and offline rows.
     std::uint64_t next_seq() { return ++seq_; }
     void put_offline(AccountId owner, std::string_view stanza_id, std::string_view from, Timestamp at,
@@ -102,7 +105,8 @@ private:
     std::uint64_t seq_ = 0;
     std::int64_t now_s_ = 0;  ///< of the group, for ages
 
-    Statement insert_log_, insert_held_, take_origin_, set_counter_, insert_input_, delete_log_, set_last_;
+    Statement insert_log_, insert_held_, take_origin_, set_counter_, insert_input_, delete_log_, set_last_,
+        find_archived_;
 };
 
 }  // namespace hexad::sqlite

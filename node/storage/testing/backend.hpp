@@ -4,8 +4,10 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <unistd.h>
+#include <vector>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -74,6 +76,13 @@ struct BackendKind {
 };
 /// Every back end that the contract holds for.
 const std::vector<BackendKind>& backend_kinds();
+
+/// The value of a result whose error cannot be thrown.
+template <class Result>
+auto must(Result result) {
+    if (!result) throw std::runtime_error("an error where a value was expected");
+    return std::move(*result);
+}
 
 inline Jid jid(std::string_view text) { return *Jid::parse(text); }
 inline Timestamp at(std::int64_t s) { return Timestamp(std::chrono::seconds(1'700'000'000 + s)); }

@@ -1,7 +1,9 @@
 #include <stdexcept>
 
+#include "storage/postgres/store.hpp"
 #include "storage/sqlite/engine.hpp"
 #include "storage/testing/backend.hpp"
+#include "storage/testing/postgres_server.hpp"
 
 namespace hexad::testing {
 namespace {
@@ -35,12 +37,36 @@ private:
     std::unique_ptr<SqliteEngine> engine_;
 };
 
+class PostgresBackend final : public Backend {
+public:
+    PostgresBackend() : conninfo_(PostgresServer::shared().create_database()) { reopen(); }
+    Store& store() override { return store_->store(); }
+    std::vector<CommitStatus> commit(std::vector<Batch> batches) override {
+        std::vector<const Batch*> group;
+        for (const auto& batch : batches) group.push_back(&batch);
+        std::vector<CommitStatus> out;
+        store_->writer().write(std::move(group), [&out](std::vector<CommitStatus> s) { out = std::move(s); });
+        io.restart();
+        io.run();
+        return out;
+    }
+    void reopen() override {
+        store_.reset();
+        store_ = PostgresStore::open(io, conninfo_).value();
+    }
+
+private:
+    std::string conninfo_;
+    std::unique_ptr<PostgresStore> store_;
+};
+
 }  // namespace
 
 const std::vector<BackendKind>& backend_kinds() {
     static const std::vector<BackendKind> kinds{
         {"sqlite", [] { return std::make_unique<SqliteBackend>(false); }},
         {"sqlite in memory", [] { return std::make_unique<SqliteBackend>(true); }},
+        {"postgres", [] { return std::make_unique<PostgresBackend>(); }},
     };
     return kinds;
 }

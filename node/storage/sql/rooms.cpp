@@ -1,9 +1,11 @@
-#include "storage/sqlite/rooms.hpp"
+#include "storage/sql/rooms.hpp"
 
 #include "base/log.hpp"
-#include "storage/sqlite/accounts.hpp"
+#include "storage/postgres/connection.hpp"
+#include "storage/sql/accounts.hpp"
+#include "storage/sqlite/connection.hpp"
 
-namespace hexad::sqlite {
+namespace hexad::sql {
 namespace {
 
 StorageError corrupt(RoomId room) {
@@ -14,6 +16,7 @@ StorageError corrupt(RoomId room) {
 #define ROOM_COLUMNS "r.id, r.localpart, h.name, r.home_node, r.epoch, r.hist, r.config, r.subject"
 
 /// From ROOM_COLUMNS.
+template <class Rows>
 Result<RoomRow> room_row(const Rows& row) {
     RoomRow out;
     out.id = row.integer(0);
@@ -30,7 +33,8 @@ Result<RoomRow> room_row(const Rows& row) {
 
 }  // namespace
 
-Result<std::optional<RoomRow>> load_room(Connection& db, const Jid& room) {
+template <class Db>
+Result<std::optional<RoomRow>> load_room(Db& db, const Jid& room) {
     RoomRow out;
     {
         auto row = db.query("SELECT " ROOM_COLUMNS
@@ -42,7 +46,8 @@ Result<std::optional<RoomRow>> load_room(Connection& db, const Jid& room) {
         if (!found) return found.error();
         out = std::move(*found);
     }
-    auto row = db.query("SELECT jid, affiliation, nick, reason FROM room_affiliation WHERE room=?1", out.id);
+    auto row = db.query(
+        "SELECT jid, affiliation, nick, reason FROM room_affiliation WHERE room=?1 ORDER BY jid", out.id);
     while (row.next()) {
         const auto jid = Jid::parse(row.text(0));
         if (!jid) return corrupt(out.id);
@@ -51,7 +56,8 @@ Result<std::optional<RoomRow>> load_room(Connection& db, const Jid& room) {
     return std::optional<RoomRow>(std::move(out));
 }
 
-Result<Store::RoomFound> create_room(Connection& db, const Jid& room, const std::string& home_node,
+template <class Db>
+Result<Store::RoomFound> create_room(Db& db, const Jid& room, const std::string& home_node,
                                      const std::string& config) {
     const bool created =
         db.run(
@@ -64,7 +70,8 @@ Result<Store::RoomFound> create_room(Connection& db, const Jid& room, const std:
     return Store::RoomFound{std::move(**row), created};
 }
 
-Result<std::vector<RoomRow>> list_rooms(Connection& db, const std::string& domain) {
+template <class Db>
+Result<std::vector<RoomRow>> list_rooms(Db& db, const std::string& domain) {
     std::vector<RoomRow> out;
     auto row = db.query("SELECT " ROOM_COLUMNS
                         " FROM room r JOIN host h ON h.id=r.host WHERE h.name=?1 ORDER BY "
@@ -78,4 +85,35 @@ Result<std::vector<RoomRow>> list_rooms(Connection& db, const std::string& domai
     return out;
 }
 
-}  // namespace hexad::sqlite
+template <class Db>
+void write_rooms(Db& db, const Batch& batch) {
+    for (const auto& room : batch.rooms) {
+        db.run("UPDATE room SET config=?2, subject=?3 WHERE id=?1", room.room, Blob{room.config},
+               room.subject);
+    }
+    for (const auto& one : batch.affiliations) {
+        if (one.affiliation == "none") {
+            db.run("DELETE FROM room_affiliation WHERE room=?1 AND jid=?2", one.room, one.jid.to_string());
+        } else {
+            db.run(
+                "INSERT INTO room_affiliation VALUES(?1,?2,?3,?4,?5) ON CONFLICT(room, jid) DO UPDATE SET "
+                "affiliation=excluded.affiliation, nick=excluded.nick, reason=excluded.reason",
+                one.room, one.jid.to_string(), one.affiliation, one.nick, one.reason);
+        }
+    }
+    for (const auto room : batch.destroyed_rooms) {
+        db.run("DELETE FROM room_affiliation WHERE room=?1", room);
+        db.run("DELETE FROM room_archive WHERE room=?1", room);
+        db.run("DELETE FROM room WHERE id=?1", room);
+    }
+}
+
+#define HEXAD_INSTANTIATE(Db)                                                                               \
+    template Result<std::optional<RoomRow>> load_room(Db&, const Jid&);                                     \
+    template Result<Store::RoomFound> create_room(Db&, const Jid&, const std::string&, const std::string&); \
+    template Result<std::vector<RoomRow>> list_rooms(Db&, const std::string&);                              \
+    template void write_rooms(Db&, const Batch&);
+HEXAD_INSTANTIATE(sqlite::Connection)
+HEXAD_INSTANTIATE(postgres::Connection)
+
+}  // namespace hexad::sql

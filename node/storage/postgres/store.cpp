@@ -1,0 +1,340 @@
+#include "storage/postgres/store.hpp"
+
+#include <atomic>
+#include <map>
+#include <mutex>
+
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/log.hpp"
+#include "storage/offload.hpp"
+#include "storage/postgres/epochs.hpp"
+#include "storage/postgres/migrate.hpp"
+#include "storage/postgres/offline.hpp"
+#include "storage/postgres/transaction.hpp"
+#include "storage/postgres/writer.hpp"
+#include "storage/sql/accounts.hpp"
+#include "storage/sql/archive.hpp"
+#include "storage/sql/rooms.hpp"
+
+namespace hexad {
+
+using namespace postgres;
+
+namespace {
+
+StorageError storage_error(const Failure& failure) {
+    if (failure.transient()) return StorageError::unavailable;
+    return failure.state().starts_with("23") ? StorageError::conflict : StorageError::corrupt;
+}
+
+/// All in one transaction, two trips for each thousand.
+std::size_t import(postgres::Connection& db, const std::vector<Store::NewAccount>& accounts) {
+    Transaction transaction(db);
+    std::map<std::string, std::int64_t, std::less<>> hosts;
+    std::size_t made = 0;
+    constexpr std::size_t portion = 1000;
+    for (std::size_t from = 0; from < accounts.size(); from += portion) {
+        const auto to = std::min(from + portion, accounts.size());
+        for (auto i = from; i < to; ++i) {
+            const auto domain = accounts[i].row.jid.domain();
+            if (!hosts.contains(domain)) hosts.emplace(domain, sql::host_id(db, domain));
+        }
+        for (auto i = from; i < to; ++i) {
+            const auto& row = accounts[i].row;
+            const auto created = row.created == Timestamp{} ? wall_now() : row.created;
+            db.send(
+                "INSERT INTO account(host, localpart, state, source, home_node, pinned, created) "
+                "VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO NOTHING RETURNING id",
+                hosts.find(row.jid.domain())->second, row.jid.local(), static_cast<int>(row.state),
+                static_cast<int>(row.source), row.home_node, row.pinned, sql::to_micros(created));
+        }
+        auto results = db.collect();
+        for (auto i = from; i < to; ++i) {
+            auto& result = results[i - from];
+            if (!result.next()) continue;
+            ++made;
+            for (const auto& key : accounts[i].keys) {
+                db.send("INSERT INTO credential VALUES(?1,?2,?3,?4,?5,?6)", result.integer(0), key.mechanism,
+                        sql::Blob{key.salt}, key.iterations, sql::Blob{key.stored_key},
+                        sql::Blob{key.server_key});
+            }
+        }
+        db.collect();
+    }
+    transaction.commit();
+    return made;
+}
+
+}  // namespace
+
+struct PostgresStore::Impl final : Store, OfflineStore, EpochStore {
+    using Db = postgres::Connection;
+
+    Impl(asio::io_context& io, const std::string& conninfo, const Options& options)
+        : writer(io, conninfo, options.patience), pool(options.connections) {
+        for (std::size_t i = 0; i < options.connections; ++i) {
+            idle.push_back(std::make_unique<Db>(conninfo, options.patience));
+        }
+    }
+    ~Impl() override { pool.join(); }
+
+    struct Lease {
+        Impl& owner;
+        std::unique_ptr<Db> db;
+        explicit Lease(Impl& o) : owner(o) {
+            const std::lock_guard lock(o.mutex);
+            db = std::move(o.idle.back());
+            o.idle.pop_back();
+        }
+        ~Lease() {
+            const std::lock_guard lock(owner.mutex);
+            owner.idle.push_back(std::move(db));
+        }
+    };
+
+    void answers(bool yes, const std::string& why = {}) {
+        if (down.exchange(!yes) != yes) return;
+        if (yes) {
+            log_info("store_read_recovered");
+        } else {
+            log_error("store_read_failed", {{"error", why}});
+        }
+    }
+
+    /// Runs `work(Connection&)` on a worker. `repeat`: it may be done again if the answer of the first time
+    /// was lost, as after a restart of the server, when every connection is found broken.
+    template <class Work>
+    awaitable<Lifted<std::invoke_result_t<Work&, Db&>>> run(Work work, bool repeat = true) {
+        using Value = Lifted<std::invoke_result_t<Work&, Db&>>;
+        return offload(pool, [this, work = std::move(work), repeat]() mutable -> Value {
+            Lease lease(*this);  // as many connections as threads: there is always one
+            auto& db = *lease.db;
+            for (int round = 0;; ++round) {
+                const bool had_connection = db.connected();
+                try {
+                    db.connect();
+                    Value value = work(db);
+                    answers(true);
+                    return value;
+                } catch (const Failure& failure) {
+                    db.rollback();
+                    if (failure.transient() && had_connection && repeat && round == 0) continue;
+                    if (failure.transient()) {
+                        answers(false, failure.what());
+                    } else if (storage_error(failure) == StorageError::corrupt) {
+                        log_error("store_statement_failed",
+                                  {{"error", failure.what()}, {"state", failure.state()}});
+                    }
+                    return storage_error(failure);
+                }
+            }
+        });
+    }
+
+    // Store
+
+    awaitable<Result<std::optional<AccountData>>> load_account(Jid bare) override {
+        return run([bare = std::move(bare)](Db& db) {
+            // Version and roster must be of one moment.
+            Transaction transaction(db, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            auto data = sql::load_account(db, bare);
+            transaction.commit();
+            return data;
+        });
+    }
+    awaitable<Result<std::vector<ScramCredential>>> credentials(AccountId account) override {
+        return run([account](Db& db) { return sql::credentials(db, account); });
+    }
+    awaitable<Result<std::string>> document(AccountId owner, std::string kind, std::string key) override {
+        return run([owner, kind = std::move(kind), key = std::move(key)](Db& db) {
+            return sql::document(db, owner, kind, key);
+        });
+    }
+    awaitable<Result<ArchivePage>> archive_page(AccountId owner, ArchiveQuery query) override {
+        return run([owner, query = std::move(query)](Db& db) {
+            return sql::archive_page(db, sql::ArchiveOf::account, owner, query);
+        });
+    }
+    awaitable<Result<std::optional<ArchiveSpan>>> archive_span(AccountId owner) override {
+        return run([owner](Db& db) { return sql::archive_span(db, sql::ArchiveOf::account, owner); });
+    }
+    awaitable<Result<ArchivePage>> room_archive_page(RoomId room, ArchiveQuery query) override {
+        return run([room, query = std::move(query)](Db& db) {
+            return sql::archive_page(db, sql::ArchiveOf::room, room, query);
+        });
+    }
+    awaitable<Result<std::optional<ArchiveSpan>>> room_archive_span(RoomId room) override {
+        return run([room](Db& db) { return sql::archive_span(db, sql::ArchiveOf::room, room); });
+    }
+    awaitable<Result<std::optional<std::string>>> find_sent(AccountId owner, Jid with, std::string origin_id,
+                                                            std::string content_hash) override {
+        return run([owner, with = std::move(with), origin = std::move(origin_id),
+                    hash = std::move(content_hash)](Db& db) {
+            return sql::find_sent(db, owner, with, origin, hash);
+        });
+    }
+    awaitable<Result<std::uint64_t>> offline_count(AccountId owner) override {
+        return run([owner](Db& db) { return sql::offline_count(db, owner); });
+    }
+    awaitable<Result<std::optional<RoomRow>>> load_room(Jid room) override {
+        return run([room = std::move(room)](Db& db) {
+            Transaction transaction(db, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            auto row = sql::load_room(db, room);
+            transaction.commit();
+            return row;
+        });
+    }
+    awaitable<Result<RoomFound>> create_room(Jid room, std::string home_node, std::string config) override {
+        return run([room = std::move(room), node = std::move(home_node), config = std::move(config)](Db& db) {
+            return sql::create_room(db, room, node, config);
+        });
+    }
+    awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) override {
+        return run([domain = std::move(domain)](Db& db) { return sql::list_rooms(db, domain); });
+    }
+    awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) override {
+        return run(
+            [row = std::move(row), keys = std::move(keys)](Db& db) -> Result<AccountId> {
+                Transaction transaction(db);
+                const auto id = sql::insert_account(db, row, keys);
+                if (!id) return StorageError::conflict;
+                transaction.commit();
+                return *id;
+            },
+            false);
+    }
+    awaitable<Result<std::size_t>> import_accounts(std::vector<NewAccount> accounts) override {
+        return run(
+            [accounts = std::move(accounts)](Db& db) -> Result<std::size_t> { return import(db, accounts); });
+    }
+    awaitable<Result<bool>> set_credentials(AccountId account, std::vector<ScramCredential> keys) override {
+        return run([account, keys = std::move(keys)](Db& db) -> Result<bool> {
+            Transaction transaction(db);
+            const bool found = sql::set_credentials(db, account, keys);
+            transaction.commit();
+            return found;
+        });
+    }
+    awaitable<Result<bool>> set_account_state(AccountId account, AccountState state) override {
+        return run(
+            [account, state](Db& db) -> Result<bool> { return sql::set_account_state(db, account, state); });
+    }
+    awaitable<Result<bool>> remove_account(AccountId account) override {
+        return run([account](Db& db) -> Result<bool> {
+            Transaction transaction(db);
+            const bool found = sql::remove_account(db, account);
+            transaction.commit();
+            return found;
+        });
+    }
+    awaitable<Result<std::optional<AccountRow>>> find_account(Jid bare) override {
+        return run([bare = std::move(bare)](Db& db) { return sql::find_account(db, bare); });
+    }
+    awaitable<Result<std::vector<AccountRow>>> list_accounts(std::string domain, std::string after,
+                                                             std::size_t limit) override {
+        return run([domain = std::move(domain), after = std::move(after), limit](Db& db) {
+            return sql::list_accounts(db, domain, after, limit);
+        });
+    }
+    awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() override {
+        return run([](Db& db) { return sql::assignment_counts(db); });
+    }
+    awaitable<Result<std::string>> meta(std::string key) override {
+        return run([key = std::move(key)](Db& db) { return sql::meta(db, key); });
+    }
+    awaitable<Result<bool>> set_meta(std::string key, std::string value) override {
+        return run([key = std::move(key), value = std::move(value)](Db& db) -> Result<bool> {
+            return sql::set_meta(db, key, value);
+        });
+    }
+    awaitable<error_code> ping() override {
+        const auto answer = co_await run([](Db& db) -> Result<bool> { return db.query("SELECT 1").next(); });
+        co_return answer ? error_code{} : answer.error();
+    }
+
+    // OfflineStore
+
+    awaitable<Result<Taken>> take(AccountId owner, std::string sid, std::uint64_t filled) override {
+        return run(
+            [owner, sid = std::move(sid), filled](Db& db) { return take_offline(db, owner, sid, filled); });
+    }
+    awaitable<Result<bool>> done(std::string sid, std::uint64_t batch) override {
+        return run([sid = std::move(sid), batch](Db& db) -> Result<bool> {
+            offline_done(db, sid, batch);
+            return true;
+        });
+    }
+    awaitable<Result<bool>> put_back(AccountId owner, std::string sid, Jid jid, std::uint64_t in,
+                                     std::uint64_t filled, std::vector<OfflineRow> due) override {
+        return run([owner, sid = std::move(sid), jid = std::move(jid), in, filled,
+                    due = std::move(due)](Db& db) -> Result<bool> {
+            put_back_offline(db, owner, sid, jid, in, filled, due);
+            return true;
+        });
+    }
+    awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) override {
+        return run([sid = std::move(sid)](Db& db) { return find_tomb(db, sid); });
+    }
+    awaitable<Result<Row>> withdraw(AccountId owner, std::string stanza_id) override {
+        return run([owner, id = std::move(stanza_id)](Db& db) { return withdraw_offline(db, owner, id); });
+    }
+
+    // EpochStore
+
+    awaitable<Result<Generation>> generation() override {
+        return run([](Db& db) { return postgres::generation(db); });
+    }
+    awaitable<Result<Generation>> raise_generation(std::uint64_t known, std::string run_id) override {
+        return run([known, run_id = std::move(run_id)](Db& db) {
+            return postgres::raise_generation(db, known, run_id);
+        });
+    }
+    awaitable<Result<std::vector<Partition>>> partitions() override {
+        return run([](Db& db) { return postgres::partitions(db); });
+    }
+    awaitable<Result<Partition>> ensure_partition(std::string home) override {
+        return run([home = std::move(home)](Db& db) { return postgres::ensure_partition(db, home); });
+    }
+    awaitable<Result<Partition>> move_partition(std::string home, std::string serving,
+                                                std::uint64_t known) override {
+        return run([home = std::move(home), serving = std::move(serving), known](Db& db) {
+            return postgres::move_partition(db, home, serving, known);
+        });
+    }
+    awaitable<Result<std::uint64_t>> next_incarnation(std::string node) override {
+        return run([node = std::move(node)](Db& db) { return postgres::next_incarnation(db, node); });
+    }
+
+    Writer writer;
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Db>> idle;
+    std::atomic<bool> down{false};
+    asio::thread_pool pool;  ///< last: its threads use the others
+};
+
+Result<std::unique_ptr<PostgresStore>, OpenFailure> PostgresStore::open(asio::io_context& io,
+                                                                        const std::string& conninfo,
+                                                                        Options options) {
+    const auto refuse = [](OpenFailure failure) {
+        log_error("store_open_failed", {{"error", failure.text}});
+        return failure;
+    };
+    try {
+        postgres::Connection db(conninfo, options.patience);
+        if (auto refusal = prepare_schema(db, options.migrate))
+            return refuse({StorageError::schema, *refusal});
+    } catch (const Failure& failure) {
+        return refuse({storage_error(failure), failure.what()});
+    }
+    return std::unique_ptr<PostgresStore>(new PostgresStore(std::make_unique<Impl>(io, conninfo, options)));
+}
+
+PostgresStore::PostgresStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PostgresStore::~PostgresStore() = default;
+Store& PostgresStore::store() { return *impl_; }
+StoreWriter& PostgresStore::writer() { return impl_->writer; }
+OfflineStore& PostgresStore::offline() { return *impl_; }
+EpochStore& PostgresStore::epochs() { return *impl_; }
+
+}  // namespace hexad
