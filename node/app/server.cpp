@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iostream>
 
+#include <boost/asio/thread_pool.hpp>
 #include <boost/json.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@
 #include "modules/builtin_modules.hpp"
 #include "muc/muc_module.hpp"
 #include "net/c2s_connection.hpp"
+#include "net/upload_http.hpp"
 #include "placement/placement.hpp"
 #include "routing/ha_manager.hpp"
 #include "routing/router.hpp"
@@ -55,6 +57,7 @@ struct Server::Impl {
     ServerOptions options;
     asio::io_context io{1};
     asio::signal_set signals;
+    asio::thread_pool disk{2};  ///< reads and writes uploaded files
     std::unique_ptr<SqliteEngine> engine;       ///< single node
     std::unique_ptr<PostgresStore> postgres;   ///< cluster …
     std::unique_ptr<ClusterBackend> cluster;    ///< … with Redis
@@ -72,6 +75,7 @@ struct Server::Impl {
     std::shared_ptr<C2sContext> c2s;
     std::unique_ptr<Listener> c2s_listener, c2s_tls_listener, https_listener, admin_listener, admin_socket;
     std::unique_ptr<HttpServer> https, admin_http, admin_local;
+    std::unique_ptr<UploadHttp> upload;
     std::string admin_token;
     bool ready = false;
     int status = 0;
@@ -218,7 +222,9 @@ void Server::Impl::listen() {
     open(c2s_tls_listener, config().c2s_tls_port, [this](StreamSocket socket) {
         asio::co_spawn(io, C2sConnection::serve(std::move(socket), true, c2s), asio::detached);
     }, "c2s tls");
-    https = std::make_unique<HttpServer>(io.get_executor());
+    https = std::make_unique<HttpServer>(io.get_executor(), HttpLimits{}, disk.get_executor());
+    upload = std::make_unique<UploadHttp>(module_options.http, disk.get_executor());
+    upload->serve(*https);
     open(https_listener, config().http_port, [this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); }, "https");
 }
 
