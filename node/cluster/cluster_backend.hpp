@@ -54,6 +54,8 @@ public:
     /// Gives the lease back: the others know at once that this node is gone.
     awaitable<void> leave();
     bool active() const { return active_; }
+    /// Since when Redis answers without a break: other nodes' leases say nothing before they had the time to renew.
+    SteadyClock::time_point connected_since() const { return connected_since_; }
     std::uint64_t generation() const { return generation_; }
     std::uint64_t incarnation() const { return incarnation_; }
 
@@ -140,6 +142,7 @@ private:
     bool stopping_ = false;
     bool follows_ = false;
     SteadyClock::time_point lease_until_{};
+    SteadyClock::time_point connected_since_{};
     std::string chg_position_ = "0-0", bus_position_ = "0-0";
 
     std::deque<ItemPtr> queue_;      ///< submitted, in order

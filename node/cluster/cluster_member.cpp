@@ -83,6 +83,7 @@ awaitable<bool> ClusterBackend::join(milliseconds time) {
     commands_.start();
     reader_.start();
     commands_.on_state = [this](bool up) {
+        if (up) connected_since_ = SteadyClock::now();
         if (!up) {
             log_warn("state_store_down", {{"node", options_.node}});
             set_active(false);

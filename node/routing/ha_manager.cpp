@@ -156,6 +156,8 @@ awaitable<void> HaManager::step() {
     const auto leases = co_await cluster_.leases({1, peer_});
     if (!leases) co_return;
     const bool peer_lives = leases->at(peer_);
+    // A Redis that was away for all gives everybody the time to renew before anybody is called dead.
+    if (SteadyClock::now() - cluster_.connected_since() < config_.timers.lease * 11 / 10) co_return;
     saw_peer_ = saw_peer_ || peer_lives;
     const auto now = SteadyClock::now();
     if (now - budget_since_ > std::chrono::hours(1)) {
