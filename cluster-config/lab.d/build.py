@@ -7,7 +7,11 @@ import sys
 import processes
 from layout import REPOSITORY, LabError
 
-PROGRAMS = ("hexad", "hexactl", "hexad-sync")
+
+
+def programs(lab):
+    """What this lab runs: hexad-sync only where there are people to read."""
+    return ("hexad", "hexactl", "hexad-sync") if lab.has_people() else ("hexad", "hexactl")
 
 
 def _newest_source():
@@ -25,20 +29,20 @@ def _marker(preset):
     return REPOSITORY / "build" / preset / ".lab-built"
 
 
-def ensure(preset):
+def ensure(preset, programs):
     """Builds the preset if a program is missing or a source is newer than the last build made here."""
     folder = REPOSITORY / "build" / preset / "bin"
-    missing = [name for name in PROGRAMS if not (folder / name).exists()]
+    missing = [name for name in programs if not (folder / name).exists()]
     newest = _newest_source()
     marker = _marker(preset)
     built = marker.stat().st_mtime if marker.exists() else 0
-    if not missing and newest <= max(built, min((folder / name).stat().st_mtime for name in PROGRAMS)):
+    if not missing and newest <= max(built, min((folder / name).stat().st_mtime for name in programs)):
         return folder
     packages = REPOSITORY / "cmake" / "packages"
     if subprocess.run([packages, "build"]).returncode != 0:
         raise LabError("the packages that a build needs are not there")
     print(f"building {preset} …", file=sys.stderr)
-    for command in (["cmake", "--preset", preset], ["cmake", "--build", "--preset", preset, "--target", *PROGRAMS]):
+    for command in (["cmake", "--preset", preset], ["cmake", "--build", "--preset", preset, "--target", *programs]):
         done = subprocess.run(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
@@ -50,12 +54,12 @@ def ensure(preset):
 def place(lab, preset):
     """The folder that nodes run their programs from: the build's, or a copy below the lab if that one is closed to
     the unprivileged user (a clone in root's home)."""
-    built = ensure(preset)
+    built = ensure(preset, programs(lab))
     reachable = subprocess.run(["test", "-x", str(built / "hexad")], **processes.identity()).returncode == 0
     if reachable:
         return built
     own = lab.folder / "bin"
-    for name in PROGRAMS:
+    for name in programs(lab):
         copy = own / name
         if not copy.exists() or copy.stat().st_mtime < (built / name).stat().st_mtime:
             shutil.copy2(built / name, own / f"{name}.new")

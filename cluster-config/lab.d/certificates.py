@@ -43,9 +43,11 @@ def make(lab):
                  "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         os.chmod(folder / "ca.pem", 0o644)
     addresses = [f"IP:{lab.node_address(number)}" for number in range(1, 7)] + [f"IP:{lab.service_address}"]
+    addresses += [f"IP:{lab.inside(name)}" for name in lab.node_names] if lab.in_containers else []
     names = [lab.domain, f"*.{lab.domain}", f"local.{lab.domain}", f"*.local.{lab.domain}", "localhost"]
     _sign(folder, "host", lab.domain, [f"DNS:{name}" for name in names] + addresses + ["IP:127.0.0.1"])
     for name in lab.node_names:
-        _sign(folder, name, name, [f"DNS:{name}", f"IP:{lab.address_of(name)}"])
+        _sign(folder, name, name, [f"DNS:{name}", f"IP:{lab.address_of(name)}", f"IP:{lab.inside(name)}"])
     if lab.has_people():
-        _sign(folder, "slapd", lab.service_address, [f"IP:{lab.service_address}", f"DNS:ldap.{lab.domain}"])
+        _sign(folder, "slapd", lab.service_address, [f"IP:{lab.service_address}", f"IP:{lab.inside('slapd')}",
+                                                      f"DNS:ldap.{lab.domain}"])

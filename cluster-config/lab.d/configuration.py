@@ -27,26 +27,26 @@ def path(lab):
 
 def _generated(lab):
     tls = lab.folder / "tls"
-    config = {}
+    # The profile of a lab: short timers, and a supervisor that does not start a killed node again.
+    config = {"cluster": {"id": f"lab-{lab.instance}", "profile": "lab"}}
     if not lab.single:
-        config["cluster"] = {"id": f"lab-{lab.instance}", "profile": "lab", "durability": "strict",
-                             "assignment": "balanced", "listen_port": PORTS["peer"],
-                             "tls": {"cert": f"{tls}/$node.pem", "key": f"{tls}/$node.key", "ca": f"{tls}/ca.pem"}}
+        config["cluster"] |= {"durability": "strict", "assignment": "balanced", "listen_port": PORTS["peer"],
+                              "tls": {"cert": f"{tls}/$node.pem", "key": f"{tls}/$node.key", "ca": f"{tls}/ca.pem"}}
     config["host"] = [{"name": name, "auth": auth, "certificate": f"{tls}/host.pem", "key": f"{tls}/host.key"}
                       for name, auth in lab.hosts()]
+    groups = {}
+    for name in lab.node_names:
+        groups.setdefault(lab.group_of(name), []).append(
+            {"name": name, "address": lab.inside(name), "capacity": lab.capacity})
+    config["group"] = [{"name": name, "nodes": nodes} for name, nodes in groups.items()]
     if lab.single:
         config["store"] = {"url": f"sqlite://{lab.folder}/nodes/n1/hexad.sqlite"}
     else:
-        groups = {}
-        for name in lab.node_names:
-            groups.setdefault(lab.group_of(name), []).append(
-                {"name": name, "address": lab.address_of(name), "capacity": lab.capacity})
-        config["group"] = [{"name": name, "nodes": nodes} for name, nodes in groups.items()]
-        config["redis"] = {"url": f"redis://{lab.service_address}:{redis_server.PORT}"}
-        config["store"] = {"url": f"postgresql://hexad@{lab.service_address}:{postgres_server.PORT}/hexad"}
+        config["redis"] = {"url": f"redis://{lab.inside('redis')}:{redis_server.PORT}"}
+        config["store"] = {"url": f"postgresql://hexad@{lab.inside('postgres')}:{postgres_server.PORT}/hexad"}
     if lab.has_people():
         config["agreement"] = [{
-            "name": "staff", "type": "openldap", "hosts": [f"ldap://{lab.service_address}:{slapd_server.PORT}"],
+            "name": "staff", "type": "openldap", "hosts": [f"ldap://{lab.inside('slapd')}:{slapd_server.PORT}"],
             "tls": "starttls", "ca": f"{tls}/ca.pem", "bind_dn": slapd_server.bind_dn(lab),
             "password_file": str(slapd_server.password_file(lab)), "base": f"ou=people,{lab.suffix}",
             "filter": "(objectClass=inetOrgPerson)", "host": lab.domain}]

@@ -89,6 +89,18 @@ class Lab:
     def service_address(self):
         return f"127.0.{self.instance}.10"
 
+    @property
+    def in_containers(self):
+        return self.state.get("backend") == "compose"
+
+    def inside(self, name):
+        """The address that a node or service listens on and the others reach it at. Of local processes that is the
+        one everybody uses; containers have it on their own network `cluster`, published on the other."""
+        if not self.in_containers:
+            return self.address_of(name) if name in self.node_names else self.service_address
+        fixed = {"redis": 2, "postgres": 3, "slapd": 4, "sync": 5}
+        return f"10.91.{self.instance}.{fixed.get(name) or 10 + int(name[1:])}"
+
     # What `up` was asked for.
     @property
     def arguments(self):

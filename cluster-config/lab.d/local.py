@@ -19,8 +19,9 @@ from layout import REPOSITORY, LabError
 NAME = "local"
 
 
-def reachable(lab):
-    return nodes.answering(lab) is not None
+def ask(lab, *arguments):
+    """The JSON that hexactl prints, or None if no node answers."""
+    return nodes.control(lab, *arguments, check=False)
 
 
 def _services(lab):
@@ -90,12 +91,13 @@ def _wait_synced(lab):
     log = nodes.log(lab, nodes.SYNC)
     pid = lab.state["services"][nodes.SYNC]["pid"]
 
-    def synced():
-        told = nodes.control(lab, "node", "list", check=False, seconds=20)
-        wanted = lab.arguments["people"] + lab.arguments["users"]
-        return told is not None and sum(node.get("assigned", 0) for node in json.loads(told)) >= wanted
+    processes.wait_until(lambda: all_assigned(lab, ask(lab, "node", "list")), pid, log, "the first directory sync", 300)
 
-    processes.wait_until(synced, pid, log, "the first directory sync", 300)
+
+def all_assigned(lab, told):
+    """True if `node list` counts every person and user: the first sync is applied."""
+    wanted = lab.arguments["people"] + lab.arguments["users"]
+    return told is not None and sum(node.get("assigned", 0) for node in json.loads(told)) >= wanted
 
 
 def complete(lab):

@@ -6,11 +6,12 @@ import pathlib
 import signal
 import sys
 
+import compose
 import local
 import status
 from layout import Lab, LabError
 
-BACKENDS = {"local": local}
+BACKENDS = {"local": local, "compose": compose}
 USAGE = """cluster-config/lab VERB [options]
 
   up        start everything and wait until people can log in   status   what runs where   users   who can log in
@@ -101,13 +102,13 @@ def up(lab, backend, options):
         if lab.state["arguments"] != wanted or lab.state["backend"] != backend.NAME:
             raise LabError(f"lab {lab.instance} is up with other arguments: `lab down` first", 2)
         if backend.complete(lab):
-            return print_welcome(lab, "already up")
+            return print_welcome(lab, backend, "already up")
     backend.up(lab, wanted, options.preset)
-    print_welcome(lab, "up")
+    print_welcome(lab, backend, "up")
 
 
-def print_welcome(lab, how):
-    first = status.users(lab, 1)
+def print_welcome(lab, backend, how):
+    first = status.users(lab, backend, 1)
     print(f"lab {lab.instance} is {how}: {lab.arguments['nodes']} node(s) of {lab.domain}")
     for name in lab.node_names:
         print(f"  {name}  {lab.address_of(name)}  port 5222 (STARTTLS), 5223 (TLS), https://{lab.address_of(name)}:5443")
@@ -181,7 +182,7 @@ def main(words):
         told = status.status(lab, backend)
         print(json.dumps(told)) if options.json else status.print_status(told)
     elif options.verb == "users":
-        print_users(status.users(lab, options.limit), options.json)
+        print_users(status.users(lab, backend, options.limit), options.json)
     elif options.verb == "cut":
         backend.cut(lab, options.node, options.sources)
     elif options.verb == "heal":

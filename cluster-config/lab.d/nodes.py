@@ -51,8 +51,7 @@ def start(lab, name):
     address = lab.address_of(name)
     for port in ("c2s", "c2s_tls", "https", "admin"):
         processes.check_free(address, PORTS[port], name)
-    command = [program(lab, "hexad"), "--config", configuration.path(lab), "--data", home, "--supervise"]
-    command += ["--address", address] if lab.single else ["--node", name]
+    command = [program(lab, "hexad"), "--config", configuration.path(lab), "--data", home, "--node", name, "--supervise"]
     pid = processes.start(command, log(lab, name), group=group_id(lab, name), cwd=home)
     lab.state["supervisors"][name] = processes.remember(pid)
     lab.save()
@@ -131,8 +130,18 @@ def control(lab, *arguments, json=True, check=True, seconds=600):
         if check:
             raise LabError("no node answers")
         return None
-    done = subprocess.run(control_command(lab, name, json) + list(map(str, arguments)), stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=seconds)
+    return run_control(control_command(lab, name, json), arguments, check, seconds)
+
+
+def run_control(command, arguments, check=True, seconds=600):
+    """The output of hexactl; on failure None, or with `check` an error in its words."""
+    try:
+        done = subprocess.run([*command, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=seconds)
+    except subprocess.TimeoutExpired:
+        if check:
+            raise LabError(f"hexactl {' '.join(map(str, arguments))}: no answer within {seconds} s")
+        return None
     if done.returncode != 0:
         if check:
             raise LabError(f"hexactl {' '.join(map(str, arguments))}: {(done.stderr or done.stdout).strip()}")

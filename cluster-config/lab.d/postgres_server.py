@@ -22,8 +22,9 @@ def prepare(lab):
     folder.chmod(0o700)
     processes.run([BIN / "initdb", "--pgdata", folder, "--username", "hexad", "--auth", "trust", "--encoding", "UTF8",
                    "--locale", "C.UTF-8", "--no-sync"], "initdb", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
+    (folder / "pg_hba.conf").write_text("host all all samenet trust\n")
     with open(folder / "postgresql.conf", "a") as config:
-        config.write(f"listen_addresses = '{lab.service_address}'\nport = {PORT}\nunix_socket_directories = ''\n"
+        config.write(f"listen_addresses = '{lab.inside(NAME)}'\nport = {PORT}\nunix_socket_directories = ''\n"
                      "max_connections = 300\nshared_buffers = 256MB\nmax_wal_size = 2GB\n"
                      "synchronous_commit = on\nlog_line_prefix = '%m [%p] %a '\n")
 

@@ -14,7 +14,7 @@ def prepare(lab):
     folder.mkdir(exist_ok=True)
     processes.os.chown(folder, *processes.unprivileged())
     (folder / "redis.conf").write_text(
-        f"bind {lab.service_address}\nport {PORT}\nprotected-mode no\ndir {folder}\n"
+        f"bind {lab.inside(NAME)}\nport {PORT}\nprotected-mode no\ndir {folder}\n"
         "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\nsave \"\"\ndaemonize no\n")
 
 

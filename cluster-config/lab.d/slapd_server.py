@@ -73,12 +73,16 @@ syncprov-sessionlog 10000
     (folder / "loaded").touch()
 
 
+def command(lab):
+    """With -d the process stays in the foreground and is the one we know."""
+    return ["/usr/sbin/slapd", "-d", "none", "-F", str(lab.folder / "slapd" / "slapd.d"),
+            "-h", f"ldap://{lab.inside(NAME)}:{PORT}/"]
+
+
 def start(lab):
     log = lab.folder / "log" / "slapd.log"
     processes.check_free(lab.service_address, PORT, NAME)
-    # With -d the process stays in the foreground and is the one we know.
-    pid = processes.start(["/usr/sbin/slapd", "-d", "none", "-F", lab.folder / "slapd" / "slapd.d",
-                           "-h", f"ldap://{lab.service_address}:{PORT}/"], log)
+    pid = processes.start(command(lab), log)
     processes.wait_until(lambda: processes.answers(lab.service_address, PORT), pid, log, "slapd", 60)
     return pid
 

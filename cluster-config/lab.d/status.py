@@ -1,7 +1,6 @@
 """What `lab status` and `lab users` print. Their JSON forms are contracts (docs: DESIGN, cluster-config/README.md)."""
 import json
 
-import nodes
 import people
 from layout import PORTS
 
@@ -9,7 +8,7 @@ from layout import PORTS
 def status(lab, backend):
     """The contract of `status --json`; `backend` says pids, containers and services."""
     known = {}
-    listed = nodes.control(lab, "node", "list", check=False, seconds=20) if backend.reachable(lab) else None
+    listed = backend.ask(lab, "node", "list")
     if listed:
         known = {node["name"]: node for node in json.loads(listed)}
     if lab.single and len(known) == 1:  # a node without a cluster may go by a name of its own
@@ -41,7 +40,7 @@ def print_status(told):
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
-def users(lab, limit=None):
+def users(lab, backend, limit=None):
     """The contract of `users --json`. Homes come from the cluster; they are null while no node answers."""
     passwords = dict(lab.state.get("passwords", {}))
     expected = [(f"{uid}@{lab.domain}", people.password_of(uid), "ldap")
@@ -50,7 +49,7 @@ def users(lab, limit=None):
                  for number in range(lab.arguments["users"])]
     expected += [(jid, password, "local") for jid, password in passwords.items()]
     homes = {}
-    listed = nodes.control(lab, "user", "list", "--limit", len(expected) + 1000, check=False)
+    listed = backend.ask(lab, "user", "list", "--limit", len(expected) + 1000)
     for account in json.loads(listed) if listed else []:
         homes[account["jid"]] = account.get("home") or account.get("home_node")
     return [{"jid": jid, "password": password, "home": homes.get(jid), "source": source}

@@ -107,7 +107,8 @@ public:
         AccountRow row;
         row.jid = *jid;
         row.created = wall_now();
-        row.home_node = co_await c_.assign();
+        const auto homes = co_await c_.assign(1);
+        row.home_node = homes.front();
         auto keys = co_await c_.derive(password);
         if (keys.empty()) co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
         const auto created = co_await c_.store.create_account(row, std::move(keys));
@@ -274,7 +275,8 @@ private:
         if (!error.empty()) co_return fault(400, error);
         if (failed) co_return fault(400, "the body broke off; nothing was imported");
         if (!rest.empty() && !read_line(rest, accounts, error)) co_return fault(400, "last line: " + error);
-        for (auto& account : accounts) account.row.home_node = co_await c_.assign();
+        const auto homes = co_await c_.assign(accounts.size());
+        for (std::size_t i = 0; i < accounts.size(); ++i) accounts[i].row.home_node = homes[i];
         std::vector<Jid> names;
         for (const auto& account : accounts) names.push_back(account.row.jid);
         const auto done = co_await c_.store.import_accounts(std::move(accounts));

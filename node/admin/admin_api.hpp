@@ -27,8 +27,8 @@ struct AdminContext {
     std::function<awaitable<std::vector<ScramCredential>>(std::string password)> derive;
     /// State of every node as this one sees it; objects as in `lab status`.
     std::function<awaitable<std::vector<boost::json::object>>()> nodes;
-    /// Node a new account is assigned to; empty = none has room.
-    std::function<awaitable<std::string>()> assign;
+    /// Nodes that so many new accounts are assigned to, in order; empty = none has room.
+    std::function<awaitable<std::vector<std::string>>(std::size_t count)> assign;
     /// Accounts changed behind the router's back: other nodes must read them again.
     std::function<void(const Jid&)> account_changed;
     /// Destroys a room; false if there is none.

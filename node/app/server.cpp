@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "admin/admin_api.hpp"
+#include "app/account_events.hpp"
+#include "app/directory_login.hpp"
 #include "app/supervisor.hpp"
 #include "app/version.hpp"
 #include "auth/auth_service.hpp"
@@ -20,8 +22,12 @@
 #include "io/listener.hpp"
 #include "io/tls_context.hpp"
 #include "modules/builtin_modules.hpp"
+#include "muc/muc_module.hpp"
 #include "net/c2s_connection.hpp"
+#include "placement/placement.hpp"
+#include "routing/ha_manager.hpp"
 #include "routing/router.hpp"
+#include "storage/postgres/store.hpp"
 #include "storage/sqlite/engine.hpp"
 
 namespace hexad {
@@ -49,12 +55,18 @@ struct Server::Impl {
     ServerOptions options;
     asio::io_context io{1};
     asio::signal_set signals;
-    std::unique_ptr<SqliteEngine> engine;
+    std::unique_ptr<SqliteEngine> engine;       ///< single node
+    std::unique_ptr<PostgresStore> postgres;   ///< cluster …
+    std::unique_ptr<ClusterBackend> cluster;    ///< … with Redis
+    std::unique_ptr<HaManager> ha;
+    std::unique_ptr<DirectoryLogin> directory;
+    std::unique_ptr<AccountEvents> account_events;
     Hooks hooks;
     ModuleOptions module_options;
     std::unique_ptr<Router> router;
     std::unique_ptr<ModuleContext> module_context;
     std::vector<std::unique_ptr<Module>> modules;
+    MucModule* muc = nullptr;  ///< one of them
     std::unique_ptr<TlsContext> tls;
     std::unique_ptr<AuthService> auth;
     std::shared_ptr<C2sContext> c2s;
@@ -67,7 +79,14 @@ struct Server::Impl {
     const Config& config() const { return options.config; }
     const NodeConfig& node() const { return *options.config.node(options.node); }
 
+    Store& store() { return postgres ? postgres->store() : engine->store(); }
+    Committer& committer() { return cluster ? static_cast<Committer&>(*cluster) : engine->committer(); }
+    SessionLog& session_log() { return cluster ? static_cast<SessionLog&>(*cluster) : engine->session_log(); }
     void open_store();
+    void open_cluster();
+    awaitable<std::vector<std::string>> assign(std::size_t count);
+    awaitable<void> join_cluster();
+    awaitable<void> account_changed(Jid account, AccountState state);
     void build_tls();
     void build_core(const std::string& secret);
     void listen();
@@ -78,7 +97,32 @@ struct Server::Impl {
     awaitable<std::vector<boost::json::object>> node_states();
 };
 
+void Server::Impl::open_cluster() {
+    PostgresStore::Options store_options;
+    store_options.migrate = options.migrate;
+    auto opened = PostgresStore::open(io, config().store_url, store_options);
+    if (!opened) throw std::runtime_error("store: " + opened.error().text);
+    postgres = std::move(*opened);
+    ClusterOptions cluster_options;
+    cluster_options.id = config().id;
+    cluster_options.node = options.node;
+    cluster_options.redis.url = config().redis_url;
+    cluster_options.redis.source_address = node().address;
+    if (!config().redis_password_file.empty()) {
+        std::ifstream in(config().redis_password_file);
+        in >> cluster_options.redis.password;
+        if (cluster_options.redis.password.empty()) throw std::runtime_error(config().redis_password_file + ": no password in it");
+    }
+    cluster_options.lease = config().timers.lease;
+    cluster_options.renew = config().timers.renew;
+    cluster = std::make_unique<ClusterBackend>(io, cluster_options, postgres->writer(), postgres->offline(), postgres->epochs());
+}
+
 void Server::Impl::open_store() {
+    if (config().is_cluster()) {
+        open_cluster();
+        return;
+    }
     auto path = options.data + "/hexad.sqlite";
     constexpr std::string_view scheme = "sqlite://";
     if (config().store_url.starts_with(scheme)) path = config().store_url.substr(scheme.size());
@@ -126,10 +170,21 @@ void Server::Impl::build_core(const std::string& secret) {
     router_options.node = options.node;
     for (const auto& host : config().hosts) router_options.hosts.push_back(host.name);
     router_options.resume_window = config().timers.resume_window;
-    router = std::make_unique<Router>(io, engine->store(), engine->committer(), engine->session_log(), hooks, router_options);
+    router = std::make_unique<Router>(io, store(), committer(), session_log(), hooks, router_options);
+    if (cluster) {
+        router->join(*cluster, postgres->offline());
+        ha = std::make_unique<HaManager>(io, config(), options.node, *cluster, postgres->epochs(), *router);
+    }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
     modules = make_builtin_modules(*module_context);
-    auth = std::make_unique<AuthService>(io, engine->store(), config().hosts, secret, nullptr);
+    auto rooms = make_muc(*module_context);
+    muc = rooms.get();
+    modules.push_back(std::move(rooms));
+    directory = std::make_unique<DirectoryLogin>(config());
+    auth = std::make_unique<AuthService>(io, store(), config().hosts, secret,
+                                         [this](std::string host, std::string uid, std::string password) {
+                                             return directory->check(std::move(host), std::move(uid), std::move(password));
+                                         });
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr});
@@ -141,7 +196,7 @@ void Server::Impl::build_core(const std::string& secret) {
     metrics.gauge("hexad_c2s_connections", "", "Client connections", [this] { return double(c2s->connections); });
     metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries", [this] { return double(router->sessions().size()); });
     metrics.gauge("hexad_routing_accounts", "", "Accounts with a session anywhere", [this] { return double(router->routes().accounts()); });
-    metrics.gauge("hexad_storage_pending_bytes", "", "Bytes waiting to become safe", [this] { return double(engine->committer().pending_bytes()); });
+    metrics.gauge("hexad_storage_pending_bytes", "", "Bytes waiting to become safe", [this] { return double(committer().pending_bytes()); });
 }
 
 void Server::Impl::listen() {
@@ -168,12 +223,11 @@ void Server::Impl::listen() {
 }
 
 awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
+    std::map<std::string, std::uint64_t> by_node;
+    if (const auto counts = co_await store().assignment_counts()) by_node = *counts;
+    if (ha) co_return co_await ha->nodes(by_node);
     std::uint64_t assigned = 0;
-    if (const auto counts = co_await engine->store().assignment_counts()) {
-        for (const auto& [name, count] : *counts) {
-            if (name == options.node || name.empty()) assigned += count;
-        }
-    }
+    for (const auto& [name, count] : by_node) assigned += count;
     boost::json::object object;
     object["name"] = options.node;
     object["group"] = config().group_of(options.node)->name;
@@ -192,14 +246,17 @@ awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
 void Server::Impl::serve_admin_api() {
     const auto token_file = config().token_file.empty() ? options.data + "/admin.token" : config().token_file;
     admin_token = secret_from_file(token_file);
-    AdminContext context{*router, engine->store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
+    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
     context.ready = [this] { return ready; };
     context.not_ready_reason = [] { return std::string("initializing"); };
     context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
     context.nodes = [this] { return node_states(); };
-    context.assign = [this]() -> awaitable<std::string> { co_return options.node; };
-    context.account_changed = [this](const Jid& jid) { auth->forget(jid); };
-    context.destroy_room = [](Jid) -> awaitable<bool> { co_return false; };
+    context.assign = [this](std::size_t count) { return assign(count); };
+    context.account_changed = [this](const Jid& jid) {
+        auth->forget(jid);
+        if (cluster) cluster->announce_account(jid);
+    };
+    context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);
@@ -240,8 +297,59 @@ void Server::Impl::on_signal() {
     });
 }
 
+awaitable<std::vector<std::string>> Server::Impl::assign(std::size_t count) {
+    std::vector<Placement> nodes;
+    std::map<std::string, std::uint64_t> by_node;
+    if (const auto counts = co_await store().assignment_counts()) by_node = *counts;
+    for (const auto& group : config().groups) {
+        for (const auto& n : group.nodes) nodes.push_back({n.name, by_node[n.name], n.capacity});
+    }
+    co_return place_balanced(std::move(nodes), count);
+}
+
+awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
+    auth->forget(account);
+    router->accounts().forget_missing(account);
+    if (router->accounts().find(account)) co_await router->accounts().reload(account);
+    if (state != AccountState::disabled && state != AccountState::deactivated) co_return;
+    if (state == AccountState::disabled) {
+        asio::steady_timer grace(io, config().sync.disabled_grace);
+        co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
+        const auto row = co_await store().find_account(account);
+        if (row && *row && (*row)->state == AccountState::active) co_return;  // enabled again meanwhile
+    }
+    std::vector<SessionPtr> ending;
+    if (const auto* route = router->routes().find(account)) {
+        for (const auto& entry : route->sessions) {
+            if (auto session = router->find_session(entry.sid)) ending.push_back(std::move(session));
+        }
+    }
+    for (const auto& session : ending) router->kick(session, "not-authorized", "the account was disabled in the directory");
+}
+
+awaitable<void> Server::Impl::join_cluster() {
+    // The gate: store (opened before) and Redis; management answers meanwhile.
+    while (!co_await cluster->join(seconds(30))) log_warn("gate_waiting", {{"node", options.node}, {"reason", "state-store"}});
+    std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster->incarnation() << '\n';
+    while (const auto error = co_await cluster->follow()) {
+        log_warn("gate_waiting", {{"node", options.node}, {"reason", "replica"}, {"error", error.message()}});
+        asio::steady_timer pause(io, milliseconds(500));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    asio::co_spawn(io, ha->run(), asio::detached);
+    account_events = std::make_unique<AccountEvents>(io, config().store_url, [this](const Jid& account, AccountState state) {
+        asio::co_spawn(io, account_changed(account, state), asio::detached);
+    });
+    while (ha->state() == NodeState::initializing) {
+        asio::steady_timer pause(io, milliseconds(20));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    log_info("gate_opened", {{"node", options.node}});
+}
+
 awaitable<void> Server::Impl::start() {
     try {
+        if (cluster) co_await join_cluster();
         if (const auto error = co_await router->start()) throw std::runtime_error("the sessions cannot be read: " + error.message());
         listen();
         ready = true;
@@ -261,6 +369,11 @@ awaitable<void> Server::Impl::stop() {
         if (*listener) (*listener)->close();
     }
     co_await router->stop();
+    account_events.reset();
+    if (cluster) {
+        co_await ha->stop();
+        co_await cluster->leave();
+    }
     asio::steady_timer grace(io, milliseconds(200));
     co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
     if (https) https->stop();
@@ -276,7 +389,10 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
     write_pid_file(s.options.data + "/node.pid");
     s.open_store();
     s.build_tls();
-    s.build_core(secret_from_file(s.options.data + "/secret"));
+    // In a cluster every node signs and salts with the same secret; it lies beside the token that all nodes share.
+    const auto& token_file = s.options.config.token_file;
+    const bool shared = s.options.config.is_cluster() && !token_file.empty();
+    s.build_core(secret_from_file(shared ? token_file + ".secret" : s.options.data + "/secret"));
     s.serve_admin_api();
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.hpp"
+#include "cluster/lease_return.hpp"
 
 namespace hexad {
 
@@ -36,6 +37,17 @@ int run_child(const ServerOptions& options) {
     }
 }
 
+/// A crash is known at once: the lease of the dead node goes back to Redis.
+void hand_back(const ServerOptions& options) {
+    const auto& config = options.config;
+    if (!config.is_cluster()) return;
+    std::string incarnation, password;
+    std::ifstream(options.data + "/incarnation") >> incarnation;
+    if (!config.redis_password_file.empty()) std::ifstream(config.redis_password_file) >> password;
+    const bool returned = return_lease(config.id, options.node, incarnation, config.redis_url, password);
+    log_info("lease_returned", {{"node", options.node}, {"returned", returned}});
+}
+
 }  // namespace
 
 void write_pid_file(const std::string& path) {
@@ -57,6 +69,7 @@ int supervise(const ServerOptions& options) {
         const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
         if (WIFSIGNALED(status)) {
             log_error("node_died", {{"node", options.node}, {"signal", WTERMSIG(status)}});
+            hand_back(options);
         } else {
             log_info("node_ended", {{"node", options.node}, {"status", WEXITSTATUS(status)}});
         }

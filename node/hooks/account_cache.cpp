@@ -30,6 +30,7 @@ AccountPtr AccountCache::insert(AccountData data) {
     auto account = std::make_shared<AccountData>(std::move(data));
     ages_.push_back(account->jid);
     accounts_[account->jid] = Slot{account, std::prev(ages_.end())};
+    names_[account->id] = account->jid;
     index(*account);
     trim();
     return account;
@@ -64,8 +65,15 @@ void AccountCache::remove(const Jid& bare) {
     const auto it = accounts_.find(bare);
     if (it == accounts_.end()) return;
     unindex(*it->second.account);
+    names_.erase(it->second.account->id);
     ages_.erase(it->second.age);
     accounts_.erase(it);
+}
+
+std::optional<Jid> AccountCache::name_of(AccountId id) const {
+    const auto it = names_.find(id);
+    if (it == names_.end()) return std::nullopt;
+    return it->second;
 }
 
 const std::unordered_set<AccountData*>& AccountCache::watchers(const Jid& contact) const {
@@ -100,6 +108,7 @@ void AccountCache::trim() {
             continue;
         }
         unindex(*it->second.account);
+        names_.erase(it->second.account->id);
         ages_.erase(it->second.age);
         accounts_.erase(it);
     }

@@ -2,6 +2,7 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -35,6 +36,8 @@ public:
     awaitable<Result<AccountPtr>> reload(Jid bare);
     void forget_missing(const Jid& bare) { missing_.erase(bare); }
     void remove(const Jid& bare);
+    /// Name of an account in memory.
+    std::optional<Jid> name_of(AccountId id) const;
 
     /// Accounts in memory that have `to` or `both` towards `contact` (bare).
     const std::unordered_set<AccountData*>& watchers(const Jid& contact) const;
@@ -54,6 +57,7 @@ private:
     };
     std::unordered_map<Jid, Slot> accounts_;
     std::list<Jid> ages_;  ///< oldest first
+    std::unordered_map<AccountId, Jid> names_;
     std::unordered_set<Jid> missing_;
     std::unordered_map<Jid, std::unordered_set<AccountData*>> watchers_;
     std::unordered_set<AccountData*> none_;

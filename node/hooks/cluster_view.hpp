@@ -5,6 +5,7 @@
 
 #include "hooks/account_cache.hpp"
 #include "hooks/route_table.hpp"
+#include "storage/session_log.hpp"
 #include "xml/element.hpp"
 
 namespace hexad {
@@ -17,6 +18,7 @@ public:
     virtual RouteTable& routes() = 0;
     virtual AccountCache& accounts() = 0;
     virtual Store& store() = 0;
+    virtual SessionLog& session_log() = 0;
     virtual bool is_local_host(std::string_view domain) const = 0;
     /// The host whose service `domain` is (`rooms.example.test` → `example.test`), empty if none; `label` gets `rooms`.
     virtual std::string host_of_service(std::string_view domain, std::string& label) const = 0;

@@ -104,6 +104,9 @@ struct AccountRemoved {
     Batch& batch;
 };
 
+/// The node has read what survived its last run and takes part; comes before the first client.
+struct NodeStarted {};
+
 /// Something arrived for a room this node may own.
 struct RoomInputArrived {
     const RoomInput& input;

@@ -94,7 +94,7 @@ private:
     using Key = std::tuple<Target, bool, QName>;
 
     Lists<SessionBound, StanzaFromClient, MessageToAccount, MessageFromAccount, ResourceAvailable, ResourceUnavailable,
-          SessionClosed, RosterChanged, ContactRemoved, AccountRemoved, RoomInputArrived>
+          SessionClosed, RosterChanged, ContactRemoved, AccountRemoved, RoomInputArrived, NodeStarted>
         lists_;
     std::map<Key, IqAnswer> answers_;
     std::map<Key, IqDecision> decisions_;

@@ -107,8 +107,9 @@ TEST_CASE("STARTTLS: plain, then TLS by SNI, with channel bindings equal on both
         CHECK_FALSE(server.encrypted());
         const auto proceed = co_await read_exactly(client, 10);
         CHECK(proceed == "<proceed/>");
-        const auto [a, b] = co_await shake(server, context, TlsAccept({"xmpp-client"}), client, trust,
-                                           "two.test", {"h2", "xmpp-client"});
+        const TlsAccept accept({"xmpp-client"});
+        const std::vector<std::string> alpn = {"h2", "xmpp-client"};
+        const auto [a, b] = co_await shake(server, context, accept, client, trust, "two.test", alpn);
         CHECK_FALSE(a);
         CHECK_FALSE(b);
         CHECK(server.encrypted());
@@ -145,12 +146,14 @@ TEST_CASE("without SNI the name the caller knows chooses the certificate", "[tls
     const TlsContext context(c.both());
     asio::io_context io;
     run(io, [&]() -> awaitable<void> {
-        for (const auto* name : {"one.test", "two.test", "unknown.test"}) {
+        const std::vector<std::string> names = {"one.test", "two.test", "unknown.test"};
+        for (const auto& name : names) {
             auto pair = connected_pair(io);
             TlsStream server(std::move(pair.server));
             TlsStream client(std::move(pair.client));
             const auto insecure = TlsClientContext::unverified();
-            const auto [a, b] = co_await shake(server, context, TlsAccept({}, name), client, insecure, "");
+            const TlsAccept accept({}, name);
+            const auto [a, b] = co_await shake(server, context, accept, client, insecure, "");
             CHECK_FALSE(a);
             const auto state = context.state();
             INFO(name);
@@ -267,7 +270,7 @@ TEST_CASE("a cancelled read loses no bytes", "[tls]") {
     const auto trust = TlsClientContext::unverified();
     asio::io_context io;
     run(io, [&]() -> awaitable<void> {
-        for (const bool encrypted : {false, true}) {
+        for (int encrypted = 0; encrypted < 2; ++encrypted) {
             auto pair = connected_pair(io);
             TlsStream server(std::move(pair.server));
             TlsStream client(std::move(pair.client));
@@ -385,7 +388,7 @@ TEST_CASE("a peer that vanishes is an error, not a signal", "[tls]") {
     const auto trust = TlsClientContext::unverified();
     asio::io_context io;
     run(io, [&]() -> awaitable<void> {
-        for (const bool encrypted : {false, true}) {
+        for (int encrypted = 0; encrypted < 2; ++encrypted) {
             auto pair = connected_pair(io);
             TlsStream server(std::move(pair.server));
             {

@@ -90,6 +90,9 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
     const auto hash = content_hash(stanza.xml);
     const auto id = hex_encode(sha256(session->state.sid + '/' + std::to_string(batch.origin.n) + '/' + hash)).substr(0, 32);
 
+    // An earlier attempt put it offline and a login has taken it from there: it is only counted.
+    if (session->offline_taken.erase(id) > 0) return;
+
     std::string label;
     const bool to_own_host = is_local_host(stanza.to.domain());
     const bool to_our_service = !to_own_host && !host_of_service(stanza.to.domain(), label).empty();

@@ -22,6 +22,11 @@ void Router::reserve_numbers(Batch& batch, std::vector<Session::SlotPtr>& slots)
 }
 
 void Router::deliver(Batch& batch, const CommitOutcome& outcome, const std::vector<Session::SlotPtr>& slots) {
+    if (cluster_ != nullptr) {
+        // The effects come back through the streams, in the one order that all nodes see.
+        for (const auto& then : batch.after) then();
+        return;
+    }
     for (const auto& change : batch.routes) apply_route(change);
     for (std::size_t i = 0; i < batch.appends.size(); ++i) {
         const auto& append = batch.appends[i];

@@ -72,6 +72,8 @@ awaitable<error_code> Router::start() {
     }
     log_info("sessions_restored", {{"count", static_cast<std::uint64_t>(sessions_.size())}});
     asio::co_spawn(io_, sweep(), asio::detached);
+    NodeStarted started;
+    hooks_.run(started);
     co_return error_code{};
 }
 
@@ -116,6 +118,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
         kick(old, "conflict", "replaced by a new session");
         co_await pause(io_, milliseconds(1));
     }
+    if (cluster_ != nullptr) inherits = co_await evict_remote(*full) || inherits;
     const auto* route = routes_.find(bare);
     if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
         co_return StanzaError::resource_constraint("too many sessions of this account");
@@ -137,15 +140,16 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     Batch batch;
     SessionBound event{session->state, batch};
     hooks_.run(event);
-    batch.sessions.push_back(record_of(session));
     RouteChange change;
     change.account = (*account)->jid;
     change.entry = session->route = route_entry(session->state, options_.node);
     change.moves_version = true;
     session->routed = true;
+    session->state.epoch = {cluster_ != nullptr ? cluster_->generation() : 0, 0};
     // On one node the route is true at once: a second bind of the same name must see this one.
     if (committer_.never_refuses()) routes_.apply(change);
     batch.routes.push_back(std::move(change));
+    batch.sessions.push_back(record_of(session));
     if (!co_await committed(*this, io_, std::move(batch))) {
         forget(session);
         co_return StanzaError::try_again();
@@ -175,6 +179,20 @@ awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wante
 awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire) {
     const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
     auto session = find_session(sid);
+    if (!session && cluster_ != nullptr) {
+        const auto account = co_await accounts_.load(bare);
+        if (!account || !*account) co_return not_found;
+        auto claimed = co_await log_.claim(sid, (*account)->id, options_.node);
+        if (claimed) {
+            session = co_await build(std::move(*claimed));
+            if (!session || !session->resumable) co_return not_found;
+            session->attach(wire);
+            co_return session;
+        }
+        if (claimed.error() == ClaimRefusal::unavailable) {
+            co_return SessionRefusal{"wait", "resource-constraint", 0, false};
+        }
+    }
     if (!session || session->closing) {
         const auto tomb = co_await log_.tomb(sid);
         if (tomb && *tomb && (*tomb)->jid.bare() == bare) {
@@ -231,7 +249,7 @@ awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
     if (session->restored) {
         // Presence is state, not log: after a restart the client gets the state of its contacts again.
         session->restored = false;
-        if (session->state.available) greet(session);
+        if (session->state.available) resync(session);
     }
     Batch batch;
     batch.sessions.push_back(record_of(session));
@@ -331,9 +349,15 @@ awaitable<void> Router::end_session(SessionPtr session) {
     hooks_.run(closed);
     state.available = false;
     batch.routes.push_back(std::move(change));
-    submit(std::move(batch));
+    // In a cluster the session stays a target until what it did not deliver is stored (docs/delivery.md §5).
+    Batch farewell;
+    if (cluster_ != nullptr) {
+        farewell = std::move(batch);
+    } else {
+        submit(std::move(batch));
+    }
     for (;;) {
-        const auto ended = co_await log_.end(state.sid, state.epoch);
+        const auto ended = co_await log_.end(state.sid, state.epoch, farewell);
         if (ended) {
             Batch errors;
             for (const auto& entry : ended->unanswered) {

@@ -49,8 +49,13 @@ void Router::receive(const SessionPtr& session, Element stanza) {
 }
 
 void Router::pump(const SessionPtr& session) {
-    while (!session->loading && !session->unread.empty() && !session->finished) {
+    while (!session->loading && !session->deciding_again && !session->unread.empty() && !session->finished) {
         const auto to = Jid::parse(session->unread.front().attr("to"));
+        if (to && cluster_ != nullptr && needs_room_home(*to)) {
+            session->loading = true;
+            asio::co_spawn(io_, load_room_home(session, to->bare()), asio::detached);
+            return;
+        }
         if (to && !to->local().empty() && is_local_host(to->domain())) {
             auto bare = to->bare();
             if (!accounts_.is_loaded(bare)) {
@@ -93,6 +98,7 @@ void Router::decide(const SessionPtr& session, Element xml) {
     stanza.kind = xml.name() == "message"    ? StanzaKind::message
                   : xml.name() == "presence" ? StanzaKind::presence
                                              : StanzaKind::iq;
+    if (cluster_ != nullptr) input->original = xml;
     const auto to_text = std::string(xml.attr("to"));
     xml.set("from", session->state.jid.to_string());
     stanza.xml = std::move(xml);
@@ -182,6 +188,7 @@ bool shows_to_others(const Batch& batch) {
 }  // namespace
 
 void Router::drain(const SessionPtr& session) {
+    if (session->deciding_again) return;
     for (bool more = true; more;) {
         more = false;
         for (auto& input : session->inputs) {
@@ -227,8 +234,9 @@ void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Sessi
             deliver(back, outcome, *slots);
             if (back.advances) session->counted(input->n);
         } else {
-            log_warn("batch_refused",
-                     {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
+            input->batch = std::move(back);
+            refused(session, input, outcome);
+            return;
         }
         input->batch = Batch{};
         drain(session);
@@ -272,6 +280,12 @@ void Router::submit(Batch batch, std::function<void(bool)> done) {
     reserve_numbers(batch, *slots);
     committer_.submit(std::move(batch),
                       [this, slots, done = std::move(done)](const CommitOutcome& outcome, Batch& back) {
+                          if (outcome.status == CommitStatus::route_moved) {
+                              // No stanza of a client: the effects stand, whatever has become of the route.
+                              back.checks.clear();
+                              submit(std::move(back), done);
+                              return;
+                          }
                           const bool ok = outcome.status == CommitStatus::ok;
                           if (ok) deliver(back, outcome, *slots);
                           if (done) done(ok);

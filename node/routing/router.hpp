@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "cluster/cluster_backend.hpp"
 #include "hooks/cluster_view.hpp"
 #include "hooks/hooks.hpp"
 #include "session/session.hpp"
@@ -68,6 +69,16 @@ public:
     void ack_requested(const SessionPtr& session);
     void set_inactive(const SessionPtr& session, bool inactive);
 
+    // ---- cluster ----
+    /// Follows what the cluster's streams tell; called once before `start`.
+    void join(ClusterBackend& backend, OfflineStore& offline);
+    /// Carries on with a lost node's session without its client (docs/delivery.md §6).
+    awaitable<void> adopt(std::string sid, std::string from);
+    /// Closes every client stream; the sessions wait for a resume.
+    void close_streams(const std::string& condition);
+    /// Home node of a room, as the store says; empty while unknown.
+    std::string home_of_room(const Jid& room) const;
+
     SessionPtr find_session(const std::string& sid) const;
     SessionPtr find_full(const Jid& full) const;
     const std::unordered_map<std::string, SessionPtr>& sessions() const { return sessions_; }
@@ -77,6 +88,7 @@ public:
     RouteTable& routes() override { return routes_; }
     AccountCache& accounts() override { return accounts_; }
     Store& store() override { return store_; }
+    SessionLog& session_log() override { return log_; }
     bool is_local_host(std::string_view domain) const override;
     std::string host_of_service(std::string_view domain, std::string& label) const override;
     const std::vector<std::string>& hosts() const override { return options_.hosts; }
@@ -138,7 +150,20 @@ private:
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
 
+    // cluster.cpp
+    void refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input, const CommitOutcome& outcome);
+    awaitable<void> decide_again(SessionPtr session);
+    void drop(const SessionPtr& session);
+    bool needs_room_home(const Jid& to) const;
+    awaitable<void> load_room_home(SessionPtr session, Jid room);
+    awaitable<SessionPtr> build(ClaimedSession claimed);
+    awaitable<bool> evict_remote(Jid full);
+    void resync(const SessionPtr& session);
+
     asio::io_context& io_;
+    ClusterBackend* cluster_ = nullptr;  ///< nullptr on a single node
+    OfflineStore* offline_ = nullptr;
+    std::unordered_map<Jid, std::string> room_homes_;
     Store& store_;
     Committer& committer_;
     SessionLog& log_;

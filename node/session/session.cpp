@@ -67,6 +67,7 @@ Session::SlotPtr Session::reserve(Bytes xml, EntryKind kind) {
 
 void Session::committed(const SlotPtr& slot, std::uint64_t position) {
     slot->position = position;
+    last_position_ = std::max(last_position_, position);
     if (slot->generation == generation_) {
         slot->ready = true;  // its number was committed with it
         flush();
@@ -77,11 +78,8 @@ void Session::committed(const SlotPtr& slot, std::uint64_t position) {
 }
 
 void Session::entry(const LogEntry& entry) {
-    if (entry.position != 0) {
-        for (const auto& slot : slots_) {
-            if (slot->position == entry.position) return;
-        }
-    }
+    if (entry.position <= last_position_) return;  // told twice: by the log and by a hint
+    last_position_ = entry.position;
     auto slot = std::make_shared<Slot>();
     slot->xml = entry.xml;
     slot->kind = entry.kind;
@@ -261,6 +259,7 @@ void Session::restore(const std::vector<LogEntry>& entries) {
         slot->logged = true;
         slot->position = entry.position;
         slot->number = entry.number;
+        last_position_ = std::max(last_position_, entry.position);
         append(std::move(slot));
     }
     settled_ = false;

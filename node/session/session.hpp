@@ -3,6 +3,8 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +67,7 @@ public:
         bool submitted = false;
         bool done = false;
         bool durable = false;
+        std::optional<Element> original;  ///< kept in a cluster: the stanza is decided again if its batch is refused
     };
 
     Session(SessionLog& log, SessionLimits limits, asio::any_io_executor executor)
@@ -93,6 +96,9 @@ public:
     std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
     std::deque<std::shared_ptr<Input>> inputs;
     bool loading = false;
+    bool deciding_again = false;      ///< a batch was refused: its followers come back, then all are decided anew
+    bool reload_accounts = false;     ///< … because an account had changed
+    std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
     bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
@@ -165,6 +171,7 @@ private:
     bool asked_ = false;  ///< an `<r/>` of ours is under way
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
+    std::uint64_t last_position_ = 0;  ///< highest log position seen: what is at or below it is known
 };
 
 using SessionPtr = std::shared_ptr<Session>;

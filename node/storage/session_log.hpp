@@ -60,7 +60,10 @@ public:
         std::vector<LogEntry> unanswered;  ///< IQ requests nobody will answer: the caller sends the errors
         std::vector<std::string> stored;   ///< stanza-ids that went to the offline store
     };
-    virtual awaitable<Result<Ended>> end(std::string sid, Epoch epoch) = 0;
+    /// `farewell`: route change, notices and room inputs that become true in the moment the session leaves its route, after
+    /// its entries are stored (a cluster; on one node the caller submits them before).
+    virtual awaitable<Result<Ended>> end(std::string sid, Epoch epoch, Batch farewell) = 0;
+    awaitable<Result<Ended>> end(std::string sid, Epoch epoch) { return end(std::move(sid), epoch, Batch{}); }
     virtual awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) = 0;
 
     /// Rooms: inbox entries after `position` (≤ limit).

@@ -142,6 +142,12 @@ void StanzaParser::Impl::create() {
                        [](unsigned char c) { return std::tolower(c); });
         if (lower != "utf-8") impl->fail(XmlError::bad_encoding);
     });
+    // Between stanzas a CDATA section is text, even an empty one; and there the parser must be free to be
+    // replaced.
+    XML_SetStartCdataSectionHandler(p, [](void* self) {
+        auto* impl = static_cast<Impl*>(self);
+        if (impl->depth < 2) impl->fail(XmlError::text_outside_stanza);
+    });
     XML_SetCommentHandler(p, [](void* self, const char*) { restricted(self); });
     XML_SetProcessingInstructionHandler(p, [](void* self, const char*, const char*) { restricted(self); });
     XML_SetStartDoctypeDeclHandler(
@@ -156,7 +162,7 @@ void StanzaParser::Impl::create() {
 }
 
 void StanzaParser::Impl::fail(XmlError error) {
-    if (ended) return;
+    if (ended || renewing) return;
     ended = true;
     events.push_back({Kind::error, {}, {}, error});
     if (parser) XML_StopParser(parser.get(), XML_FALSE);
@@ -178,6 +184,7 @@ void StanzaParser::Impl::start_element(const char* name, const char** attributes
         stanza = Element(qname.local, qname.ns);
     } else {
         auto& siblings = open.back()->children();
+        if (siblings.capacity() == 0) siblings.reserve(4);
         siblings.emplace_back(std::in_place_type<Element>, qname.local, qname.ns);
         element = &std::get<Element>(siblings.back());
     }
@@ -272,8 +279,9 @@ void StanzaParser::Impl::feed(std::string_view bytes) {
         if (!parser) create();
         const auto part = bytes.substr(0, slice);
         if (!has_header) {
-            // Expat takes a zero byte here for UTF-16, whatever encoding it was told.
-            if (part.find('\0') != std::string_view::npos) return fail(XmlError::bad_encoding);
+            // Expat takes a zero byte after the first "<" for UTF-16, whatever encoding it was told.
+            if (fed < 2 && fed + part.size() >= 2 && part[1 - fed] == '\0')
+                return fail(XmlError::bad_encoding);
             header.append(part.substr(0, limits.max_header + 1));
         }
         const bool had_header = has_header;

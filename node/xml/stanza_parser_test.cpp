@@ -102,6 +102,7 @@ TEST_CASE("only UTF-8 is spoken", "[xml][rfc6120-11.6]") {
     CHECK(error_of("<?xml version='1.0' encoding='ISO-8859-1'?><a/>") == XmlError::bad_encoding);
     CHECK(error_of("<?xml version='1.0' encoding='UTF-16'?><a/>") == XmlError::bad_encoding);
     CHECK(error_of(std::string_view("<\0s\0", 4)) == XmlError::bad_encoding);
+    CHECK(error_of(head + std::string("<a></a\0>", 9)) == XmlError::not_well_formed);
     CHECK_FALSE(error_of("<?xml version='1.0' encoding='UTF-8' ?>" + head.substr(head.find("<s"))));
 }
 
@@ -116,6 +117,8 @@ TEST_CASE("the root must be a stream in its namespace", "[xml][rfc6120-4.8]") {
 TEST_CASE("between stanzas there is only white space", "[xml]") {
     CHECK_FALSE(error_of(head + " \r\n\t<a/> "));
     CHECK(error_of(head + "<a/>x") == XmlError::text_outside_stanza);
+    CHECK(error_of(head + "<![CDATA[ ]]><a/>") == XmlError::text_outside_stanza);
+    CHECK_FALSE(error_of(head + "<a><![CDATA[ <&> ]]></a>"));
     CHECK(error_of(head + "&#120;<a/>") == XmlError::text_outside_stanza);
 }
 
@@ -143,14 +146,14 @@ TEST_CASE("limits hold while a stanza is incomplete", "[xml][rfc6120-13.12]") {
 
 TEST_CASE("a long stream's parser is renewed without a trace", "[xml]") {
     std::string text = head;
-    for (int i = 0; i < 20000; ++i)
+    for (int i = 0; i < 12000; ++i)
         text +=
             "<a" + std::to_string(i) + " b" + std::to_string(i) + "='1'>text</a" + std::to_string(i) + ">";
     text += "</stream:stream>";
     for (const std::size_t portion : {std::size_t{1000}, std::size_t{32768}, text.size()}) {
         const auto events = run(text, portion);
-        REQUIRE(events.size() == 20002);
-        for (int i = 0; i < 20000; ++i) REQUIRE(events[i + 1].element.name() == "a" + std::to_string(i));
+        REQUIRE(events.size() == 12002);
+        for (int i = 0; i < 12000; ++i) REQUIRE(events[i + 1].element.name() == "a" + std::to_string(i));
         CHECK(events.back().kind == Kind::footer);
     }
 }

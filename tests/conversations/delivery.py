@@ -407,4 +407,5 @@ def a_thousand_messages_arrive_once_and_in_order(stage):
     juliet.settles()
     bodies = [element.find("{jabber:client}body").text for element in juliet.queue
               if element.find("{jabber:client}body") is not None]
-    assert bodies == [str(number) for number in range(1000)], f"{len(bodies)} messages"
+    wrong = next((at for at, body in enumerate(bodies) if body != str(at)), None)
+    assert len(bodies) == 1000 and wrong is None, f"{len(bodies)} messages; from {wrong} on: {bodies[wrong or 0:][:12]}"

@@ -347,7 +347,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
             return sessions->fill(*session);
         });
     }
-    awaitable<Result<Ended>> end(std::string sid, Epoch epoch) override {
+    awaitable<Result<Ended>> end(std::string sid, Epoch epoch, Batch) override {
         return write([this, sid = std::move(sid), epoch](Connection&) -> Result<Ended> {
             if (sessions->find(sid) == nullptr) return Ended{};  // it was ended before
             if (owned(sid, epoch) == nullptr) return StorageError::conflict;

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "auth/auth_service.hpp"
+#include "base/config.hpp"
+#include "ldap/authenticator.hpp"
+
+namespace hexad {
+
+/// Checks names and passwords against the directories of the agreements: one authenticator each, a host's agreements in
+/// turn. Protocol thread.
+class DirectoryLogin {
+public:
+    explicit DirectoryLogin(const Config& config);
+    awaitable<DirectoryAnswer> check(std::string host, std::string uid, std::string password);
+
+private:
+    struct One {
+        AgreementConfig agreement;
+        std::unique_ptr<ldap::LdapAuthenticator> authenticator;
+    };
+    std::vector<One> agreements_;
+};
+
+}  // namespace hexad

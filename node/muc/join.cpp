@@ -1,0 +1,279 @@
+// XEP-0045 §7.2 to §7.7, §7.14: entering, presence, nicknames, leaving
+#include <charconv>
+
+#include "base/ids.hpp"
+#include "base/text.hpp"
+#include "muc/step.hpp"
+#include "xmpp/namespaces.hpp"
+
+namespace hexad::muc {
+
+namespace {
+
+/// What others see of a client's presence: its payload without what only the room may say.
+Element clean(const Element& presence) {
+    Element out("presence", ns::client);
+    if (presence.has_attr("xml:lang")) out.set("xml:lang", presence.attr("xml:lang"));
+    for (const auto* child : presence.elements()) {
+        if (child->ns() == ns::muc || child->ns() == ns::muc_user || child->ns() == ns::occupant_id) continue;
+        out.add(*child);
+    }
+    return out;
+}
+
+/// §7.2.14: how much of the past a client wants.
+struct PastWanted {
+    std::size_t stanzas = 20;
+    std::size_t chars = static_cast<std::size_t>(-1);
+    std::optional<Timestamp> since;
+};
+
+std::optional<std::size_t> number(const Element& element, std::string_view name) {
+    const auto text = element.attr(name);
+    std::size_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    return value;
+}
+
+PastWanted past_wanted(const Element& x, Timestamp now) {
+    PastWanted out;
+    const auto* history = x.find("history", ns::muc);
+    if (history == nullptr) return out;
+    if (const auto chars = number(*history, "maxchars")) out.chars = *chars, out.stanzas = Room::kept_past;
+    if (const auto age = number(*history, "seconds"); age && *age < 100'000'000) {
+        out.since = now - seconds(*age);
+        out.stanzas = Room::kept_past;
+    }
+    if (const auto since = parse_time(history->attr("since"))) {
+        out.since = out.since ? std::max(*out.since, *since) : *since;
+        out.stanzas = Room::kept_past;
+    }
+    if (const auto stanzas = number(*history, "maxstanzas"))
+        out.stanzas = std::min(*stanzas, Room::kept_past);
+    return out;
+}
+
+void send_past(Step& step, const Element& x) {
+    const auto wanted = past_wanted(x, step.at);
+    const auto& past = step.room.past;
+    auto first = past.end();
+    std::size_t count = 0, chars = 0;
+    while (first != past.begin() && count < wanted.stanzas) {
+        const auto& one = *std::prev(first);
+        if (wanted.since && one.at < *wanted.since) break;
+        if (wanted.chars - chars < one.xml.size()) break;
+        chars += one.xml.size();
+        ++count;
+        --first;
+    }
+    for (; first != past.end(); ++first) {
+        auto text = addressed(first->xml, step.input.from);
+        std::string delay = "<delay xmlns='urn:xmpp:delay' from='";
+        append_escaped(delay, step.room.jid.to_string(), true);
+        delay += "' stamp='" + format_time(first->at) + "'/>";
+        constexpr std::string_view close = "</message>";
+        text.insert(text.size() - close.size(), delay);
+        step.append(step.input.sid, make_bytes(std::move(text)));
+    }
+}
+
+void send_subject(Step& step) {
+    std::string text = step.room.subject;
+    if (text.empty()) {
+        Element message("message", ns::client);
+        message.set("from", step.room.jid.to_string())
+            .set("type", "groupchat")
+            .add(Element("subject", ns::client));
+        text = message.to_string(ns::client);
+    }
+    step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
+}
+
+/// The joining client's own view: who is there, itself, what was said, what it is about (§7.1).
+void welcome(Step& step, const Occupant& self, const Element& x, bool created) {
+    auto& room = step.room;
+    const About plain;
+    for (const auto& [nick, other] : room.occupants) {
+        if (&other == &self) continue;
+        const auto text = step.presence(other, self, plain, false).to_string(ns::client);
+        step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
+    }
+    About own;
+    if (room.config.shows_jids) own.self_status.push_back(100);
+    if (room.config.archived) own.self_status.push_back(170);
+    if (created) own.self_status.push_back(201);
+    const auto text = step.presence(self, self, own, true).to_string(ns::client);
+    step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
+    send_past(step, x);
+    send_subject(step);
+}
+
+std::optional<StanzaError> refuse_join(Step& step, const std::string& nick, const Element& x) {
+    auto& room = step.room;
+    const auto affiliation = step.sender_affiliation();
+    if (affiliation == Affiliation::outcast) return StanzaError::forbidden();
+    if (room.config.locked && affiliation != Affiliation::owner)
+        return StanzaError::item_not_found("the room is not set up yet");
+    if (room.config.members_only && affiliation < Affiliation::member)
+        return StanzaError::registration_required();
+    if (!room.config.password.empty() && x.child_text("password", ns::muc) != room.config.password) {
+        return StanzaError::not_authorized();
+    }
+    const auto* holder = room.find(nick);
+    if (holder != nullptr && holder->account != step.input.from.bare()) return StanzaError::conflict();
+    if (holder == nullptr && affiliation < Affiliation::admin &&
+        room.occupants.size() >= room.config.max_users) {
+        return StanzaError::service_unavailable("the room is full");
+    }
+    return std::nullopt;
+}
+
+void create(Step& step) {
+    auto& room = step.room;
+    room.exists = true;
+    room.config = {};
+    room.config.secret = random_id(16);
+    step.set_affiliation(step.input.from.bare(), Affiliation::owner, {}, {});
+    step.save_room();
+}
+
+void take_session(Step& step, const std::string& sid) {
+    auto* occupant = step.room.find_sid(sid);
+    std::erase_if(occupant->sessions, [&](const OccupantSession& s) { return s.sid == sid; });
+    step.drop(sid);
+    if (occupant->sessions.empty()) step.room.occupants.erase(std::string(occupant->nick));
+}
+
+void join(Step& step, const std::string& nick, const Element& x) {
+    auto& room = step.room;
+    const bool created = !room.exists;
+    if (created) create(step);
+    if (const auto error = refuse_join(step, nick, x)) {
+        step.refuse(*error);
+        return;
+    }
+    const auto bare = step.input.from.bare();
+    // A client that comes again has forgotten what it knew; one whose full JID another session had has
+    // replaced it.
+    std::vector<std::string> former;
+    for (const auto& [other, occupant] : room.occupants) {
+        for (const auto& session : occupant.sessions) {
+            if (session.sid == step.input.sid || session.jid == step.input.from)
+                former.push_back(session.sid);
+        }
+    }
+    for (const auto& sid : former) take_session(step, sid);
+    step.sender = nullptr;
+
+    auto& occupant = room.occupants[nick];
+    if (occupant.sessions.empty()) {
+        occupant.nick = nick;
+        occupant.account = bare;
+        occupant.role = default_role(room.affiliation_of(bare), room.config.moderated);
+    }
+    occupant.sessions.push_back({step.input.sid, step.input.from, clean(step.xml)});
+    step.save(occupant);
+    step.show(occupant, {}, step.input.sid);
+    welcome(step, occupant, x, created);
+}
+
+void change_nick(Step& step, const std::string& nick) {
+    auto& room = step.room;
+    auto* holder = room.find(nick);
+    if (holder != nullptr && holder->account != step.sender->account) {
+        step.refuse(StanzaError::conflict());
+        return;
+    }
+    About leaving;
+    leaving.leaves = true;
+    leaving.status = {303};
+    leaving.new_nick = nick;
+    step.show(*step.sender, leaving);
+    // All clients behind the old nickname come along; they may find others of the account behind the new one.
+    Occupant moved = std::move(*step.sender);
+    room.occupants.erase(std::string(moved.nick));
+    auto& occupant = room.occupants[nick];
+    if (occupant.sessions.empty()) {
+        occupant.role = moved.role;
+        occupant.account = moved.account;
+        occupant.nick = nick;
+    }
+    for (auto& session : moved.sessions) occupant.sessions.push_back(std::move(session));
+    step.sender = &occupant;
+    step.sender_session()->presence = clean(step.xml);
+    step.save(occupant);
+    step.show(occupant, {});
+}
+
+void leave(Step& step, std::vector<int> status, const std::string& reason) {
+    if (step.sender == nullptr) return;
+    auto& occupant = *step.sender;
+    auto farewell = clean(step.xml);
+    if (step.xml.attr("type") == "error") farewell = Element("presence", ns::client);
+    About what;
+    what.leaves = true;
+    what.status = std::move(status);
+    what.reason = reason;
+    what.farewell = &farewell;
+    if (occupant.sessions.size() == 1) {
+        step.remove(occupant, std::move(what));
+        return;
+    }
+    // Others of the account stay behind the nickname: only the one who goes hears it.
+    const auto session = *step.sender_session();
+    const auto text = step.presence(occupant, occupant, what, true).to_string(ns::client);
+    step.notice(session.sid, session.jid, make_bytes(addressed(text, session.jid)));
+    const bool was_shown = occupant.sessions.back().sid == session.sid;
+    take_session(step, session.sid);
+    step.sender = nullptr;
+    if (was_shown) step.show(occupant, {});
+}
+
+/// §7.2.1: presence of somebody who is not in the room and does not ask to enter: its client has lost its
+/// place.
+void tell_gone(Step& step) {
+    Element presence = make_presence(step.to, step.input.from, "unavailable");
+    Element x("x", ns::muc_user);
+    Element item("item", ns::muc_user);
+    item.set("affiliation", "none")
+        .set("role", "none")
+        .add_text_child("reason", ns::muc_user, "You are not in the room.");
+    x.add(std::move(item));
+    for (const auto* code : {"110", "307", "333"}) x.add(Element("status", ns::muc_user).set("code", code));
+    presence.add(std::move(x));
+    step.notice(step.input.sid, step.input.from, make_bytes(presence.to_string(ns::client)));
+}
+
+}  // namespace
+
+bool is_join(const Element& stanza) {
+    if (stanza.name() != "presence" || stanza.has_attr("type") || stanza.find("x", ns::muc) == nullptr)
+        return false;
+    const auto to = Jid::parse(stanza.attr("to"));
+    return to && to->is_full() && to->resource().size() <= max_nick;
+}
+
+void decide_presence(Step& step) {
+    const auto type = step.xml.attr("type");
+    if (type == "unavailable") return leave(step, {}, {});
+    if (type == "error") return leave(step, {333}, "the client reports an error");
+    if (!type.empty()) return;  // subscriptions and probes mean nothing to a room
+    const std::string nick(step.to.resource());
+    if (nick.empty()) return step.refuse(StanzaError::jid_malformed("a nickname is needed"));
+    if (nick.size() > max_nick) return step.refuse(StanzaError::not_acceptable("the nickname is too long"));
+    const auto* x = step.xml.find("x", ns::muc);
+    if (step.sender == nullptr) return x != nullptr ? join(step, nick, *x) : tell_gone(step);
+    if (step.sender->nick != nick) return change_nick(step, nick);
+    if (x != nullptr) return join(step, nick, *x);
+    auto& occupant = *step.sender;
+    step.sender_session()->presence = clean(step.xml);
+    // The newest presence is the one that is shown.
+    const auto it = std::find_if(occupant.sessions.begin(), occupant.sessions.end(),
+                                 [&](const OccupantSession& s) { return s.sid == step.input.sid; });
+    std::rotate(it, it + 1, occupant.sessions.end());
+    step.save(occupant);
+    step.show(occupant, {});
+}
+
+}  // namespace hexad::muc

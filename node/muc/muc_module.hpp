@@ -1,0 +1,57 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "hooks/module.hpp"
+#include "muc/step.hpp"
+
+namespace hexad {
+
+/// Rooms (XEP-0045): the service and the rooms that this node owns. Protocol thread.
+///
+/// A room's inputs are decided on one after another in the order of its inbox, each one a batch; a room that
+/// nobody is in and nobody speaks to is not in memory.
+class MucModule final : public Module {
+public:
+    explicit MucModule(ModuleContext& ctx);
+    ~MucModule() override;
+
+    /// Ends a room as its owner would, at whatever node it is. False: there is no such room.
+    awaitable<bool> destroy_room(Jid room);
+    std::size_t rooms_in_memory() const { return rooms_.size(); }
+
+private:
+    struct Live;
+    using LivePtr = std::shared_ptr<Live>;
+
+    Verdict started(NodeStarted& event);
+    Verdict arrived(RoomInputArrived& event);
+    IqResult service_info(IqRequest& request, Batch& batch);
+    awaitable<IqResult> service_items(IqRequest& request);
+    IqResult service_ping(IqRequest& request, Batch& batch);
+
+    bool is_room(const Jid& room) const;
+    LivePtr live(const Jid& room);
+    awaitable<void> resume_rooms();
+    void run(const LivePtr& room);
+    awaitable<void> work(LivePtr room);
+    awaitable<bool> load(LivePtr room);
+    awaitable<void> prepare(LivePtr room, const RoomInput& input, const Element& stanza);
+    awaitable<void> settle(LivePtr room);
+    void decide(const LivePtr& room, muc::Step& step);
+    awaitable<void> commit(LivePtr room, muc::Step& step);
+    awaitable<void> answer_later(LivePtr room, std::function<awaitable<IqResult>(IqRequest&)> handler,
+                                 RoomInput input, Element stanza);
+    void leave_missing(muc::Room& room);
+    void unload(const LivePtr& room);
+
+    ModuleContext& ctx_;
+    std::unordered_map<Jid, LivePtr> rooms_;
+};
+
+std::unique_ptr<MucModule> make_muc(ModuleContext& ctx);
+
+}  // namespace hexad

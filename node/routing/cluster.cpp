@@ -1,0 +1,270 @@
+// A router in a cluster: what the streams tell it, batches that were refused, sessions that come and go between nodes.
+#include "base/log.hpp"
+#include "hooks/module.hpp"
+#include "routing/router.hpp"
+#include "xmpp/namespaces.hpp"
+
+namespace hexad {
+
+void Router::join(ClusterBackend& backend, OfflineStore& offline) {
+    cluster_ = &backend;
+    offline_ = &offline;
+    auto& events = backend.events;
+    events.entry = [this](const std::string& sid, const LogEntry& entry) {
+        const auto session = find_session(sid);
+        if (!session || session->finished) return;
+        session->entry(entry);
+        if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
+    };
+    events.route = [this](const RouteChange& change, std::uint64_t version) {
+        apply_route(change);
+        routes_.set_version(change.account, version);
+    };
+    events.notice = [this](const Notice& notice) { deliver_notice(notice); };
+    events.room_input = [this](const RoomInput& input, std::uint64_t position) {
+        RoomInputArrived event{input, position};
+        hooks_.run(event);
+    };
+    events.claimed = [this](const std::string& sid, const Jid& jid, const std::string& node) {
+        const auto* entry = routes_.find_sid(jid.bare(), sid);
+        if (entry == nullptr) return;
+        RouteChange change;
+        change.account = jid.bare();
+        change.entry = *entry;
+        change.entry.node = node;
+        routes_.apply(change);
+    };
+    events.lost = [this](const std::string& sid) {
+        if (const auto session = find_session(sid)) drop(session);
+    };
+    events.account_changed = [this](const Jid& account) {
+        accounts_.forget_missing(account);
+        if (accounts_.find(account)) {
+            asio::co_spawn(io_, [](AccountCache& cache, Jid jid) -> awaitable<void> { co_await cache.reload(std::move(jid)); }(accounts_, account),
+                           asio::detached);
+        }
+    };
+    backend.home_of_room = [this](const Jid& room) { return home_of_room(room); };
+    backend.account_name = [this](AccountId id) { return accounts_.name_of(id); };
+    backend.nodes_of_account = [this](const Jid& account) {
+        std::vector<std::string> nodes;
+        if (const auto* route = routes_.find(account)) {
+            for (const auto& entry : route->sessions) {
+                if (std::find(nodes.begin(), nodes.end(), entry.node) == nodes.end()) nodes.push_back(entry.node);
+            }
+        }
+        return nodes;
+    };
+}
+
+// ---- batches that were decided on something that has changed ----
+
+void Router::refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input, const CommitOutcome& outcome) {
+    if (outcome.status == CommitStatus::not_owner) {
+        drop(session);
+        return;
+    }
+    if (!session->deciding_again) {
+        session->deciding_again = true;
+        log_debug("decided_again", {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
+    }
+    if (outcome.status == CommitStatus::version_moved) session->reload_accounts = true;
+    input->submitted = false;
+    // What was submitted behind it comes back too; only then is everything decided anew, in order.
+    const bool under_way = std::any_of(session->inputs.begin(), session->inputs.end(),
+                                       [](const auto& i) { return i->submitted && !i->done; });
+    if (!under_way) asio::co_spawn(io_, decide_again(session), asio::detached);
+}
+
+awaitable<void> Router::decide_again(SessionPtr session) {
+    // Inputs that were committed in the meantime leave; the rest goes back to the unread ones.
+    std::deque<Element> again;
+    std::uint64_t first = 0;
+    while (!session->inputs.empty()) {
+        auto input = session->inputs.front();
+        session->inputs.pop_front();
+        const bool committed = input->done && input->submitted;
+        if (committed && again.empty()) continue;
+        // A row that an earlier attempt put offline may be on its way to its owner already.
+        for (const auto& row : input->batch.offline) {
+            for (;;) {
+                const auto found = co_await offline_->withdraw(row.owner, row.stanza_id);
+                if (found) {
+                    if (*found == OfflineStore::Row::taken) session->offline_taken.insert(row.stanza_id);
+                    break;
+                }
+                asio::steady_timer pause(io_, milliseconds(200));
+                co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+            }
+        }
+        if (input->original) {
+            if (again.empty()) first = input->n;
+            again.push_back(std::move(*input->original));
+        }
+    }
+    if (session->reload_accounts) {
+        session->reload_accounts = false;
+        co_await accounts_.reload(session->state.account->jid);
+        for (const auto& xml : again) {
+            if (const auto to = Jid::parse(xml.attr("to")); to && accounts_.find(to->bare())) co_await accounts_.reload(to->bare());
+        }
+    } else {
+        // The change that refused us is on its way through the stream.
+        asio::steady_timer pause(io_, milliseconds(2));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    if (session->finished) co_return;
+    if (session->sm && first > 0) session->in_submitted = first - 1;
+    while (!again.empty()) {
+        session->unread.push_front(std::move(again.back()));
+        again.pop_back();
+    }
+    session->state.touch();
+    session->deciding_again = false;
+    pump(session);
+}
+
+// ---- sessions between nodes ----
+
+void Router::drop(const SessionPtr& session) {
+    if (session->closing) return;
+    session->closing = session->finished = true;
+    auto* wire = session->wire;
+    session->detach();
+    forget(session);
+    log_info("session_lost", {{"jid", session->state.jid.to_string()}});
+    if (wire != nullptr) wire->end("conflict", "resumed at another node");
+}
+
+void Router::close_streams(const std::string& condition) {
+    std::vector<SessionPtr> all;
+    for (const auto& [sid, session] : sessions_) all.push_back(session);
+    for (const auto& session : all) {
+        if (auto* wire = session->wire) {
+            stream_lost(session, false);
+            wire->end(condition, "");
+        }
+    }
+}
+
+awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
+    auto& record = claimed.record;
+    const auto account = co_await accounts_.load(record.jid.bare());
+    if (!account || !*account) co_return nullptr;
+    if (auto other = find_session(record.sid)) co_return other;
+    auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+    session->state.sid = record.sid;
+    session->state.jid = record.jid;
+    session->state.account = *account;
+    session->state.epoch = record.epoch;
+    session->window = options_.resume_window;
+    session->mode = record.mode;
+    session->phase = record.phase;
+    session->sm = session->resumable = record.resumable;
+    session->restored = true;
+    session->until = record.until;
+    session->in_read = session->in_submitted = session->in_safe = record.in;
+    session->detach();
+    if (!decode_state(record.state, *session)) log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
+    session->restore(claimed.entries);
+    session->route = route_entry(session->state, options_.node);
+    session->routed = true;
+    session->wants_tick = [this, weak = std::weak_ptr(session)] {
+        if (auto s = weak.lock()) ticking_.insert(s);
+    };
+    sessions_[record.sid] = session;
+    by_jid_[record.jid] = session;
+    co_return session;
+}
+
+awaitable<void> Router::adopt(std::string sid, std::string from) {
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        auto claimed = co_await cluster_->adopt(sid, from, wall_now() + options_.resume_window, false);
+        if (!claimed && claimed.error() == ClaimRefusal::ending) {
+            claimed = co_await cluster_->adopt(sid, from, wall_now(), true);
+        }
+        if (!claimed) {
+            if (claimed.error() != ClaimRefusal::unavailable) co_return;
+            asio::steady_timer pause(io_, milliseconds(100));
+            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+            continue;
+        }
+        const bool resumable = claimed->record.resumable && claimed->record.phase != SessionPhase::ending;
+        const auto session = co_await build(std::move(*claimed));
+        if (!session) co_return;
+        session->phase = SessionPhase::detached;
+        if (!resumable) begin_end(session);
+        co_return;
+    }
+}
+
+awaitable<bool> Router::evict_remote(Jid full) {
+    bool was_available = false;
+    for (int attempt = 0; attempt < 50; ++attempt) {
+        const auto* entry = routes_.find_session(full);
+        if (entry == nullptr) co_return was_available;
+        if (entry->node == options_.node && find_session(entry->sid)) {
+            was_available = was_available || entry->available;
+            const auto old = find_session(entry->sid);
+            old->replaced = true;
+            kick(old, "conflict", "replaced by a new session");
+        } else {
+            was_available = was_available || entry->available;
+            auto claimed = co_await cluster_->adopt(entry->sid, "", wall_now(), true);
+            if (claimed) {
+                if (const auto session = co_await build(std::move(*claimed))) {
+                    session->replaced = true;
+                    begin_end(session);
+                }
+            }
+        }
+        asio::steady_timer pause(io_, milliseconds(10));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    co_return was_available;
+}
+
+void Router::resync(const SessionPtr& session) {
+    greet(session);
+    // Who went away while the session was between two nodes is not in any log; the client hears it now.
+    const auto& account = *session->state.account;
+    for (const auto& [jid, item] : account.roster) {
+        if (!item.has_to()) continue;
+        const auto* route = routes_.find(jid.bare());
+        const bool online = route != nullptr && std::any_of(route->sessions.begin(), route->sessions.end(),
+                                                            [](const RouteEntry& e) { return e.available; });
+        if (!online) session->push(make_bytes(make_presence(jid.bare(), account.jid, "unavailable").to_string(ns::client)));
+    }
+}
+
+// ---- rooms ----
+
+std::string Router::home_of_room(const Jid& room) const {
+    const auto it = room_homes_.find(room);
+    return it == room_homes_.end() ? options_.node : it->second;
+}
+
+bool Router::needs_room_home(const Jid& to) const {
+    std::string label;
+    return !to.local().empty() && !is_local_host(to.domain()) && !host_of_service(to.domain(), label).empty() &&
+           !room_homes_.contains(to.bare());
+}
+
+awaitable<void> Router::load_room_home(SessionPtr session, Jid room) {
+    for (;;) {
+        // The row decides where a room lives: two first joins on two nodes end in one room.
+        const auto found = co_await store_.create_room(room, options_.node, {});
+        if (found) {
+            if (room_homes_.size() > 100000) room_homes_.clear();
+            room_homes_[room] = found->room.home_node;
+            break;
+        }
+        if (session->finished) break;
+        asio::steady_timer pause(io_, milliseconds(500));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    session->loading = false;
+    pump(session);
+}
+
+}  // namespace hexad

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio.hpp>
+
+#include "io/tls_stream.hpp"
+#include "xml/stanza_parser.hpp"
+
+namespace hexad::bench {
+
+struct LoadOptions {
+    std::string address;
+    std::uint16_t port = 5223;  ///< direct TLS
+    std::string domain;
+    std::string prefix = "user";
+    std::string password;
+    bool stream_management = false;
+    std::string source;  ///< local address; many connections need several
+};
+
+/// One client of the load generator: logs in with SCRAM-SHA-1 over direct TLS, then counts what comes.
+class LoadClient {
+public:
+    LoadClient(asio::io_context& io, const LoadOptions& options, const TlsClientContext& tls, std::size_t number);
+
+    /// Connects, authenticates, binds, sends initial presence. False if any step failed (`error` says which).
+    awaitable<bool> log_in();
+    /// Reads until the stream ends. `on_message` gets each message stanza.
+    awaitable<void> read_on(std::function<void(const Element&)> on_message);
+    void send(std::string_view xml) { stream_->send(xml); }
+    const std::string& jid() const { return jid_; }
+    const std::string& error() const { return error_; }
+
+private:
+    awaitable<bool> authenticate();
+    awaitable<Result<Element>> next();
+    awaitable<bool> open();
+
+    asio::io_context& io_;
+    const LoadOptions& options_;
+    const TlsClientContext& tls_;
+    std::string name_, jid_, error_;
+    std::unique_ptr<TlsStream> stream_;
+    StanzaParser parser_;
+    std::uint32_t handled_ = 0;
+    bool counting_ = false;
+};
+
+}  // namespace hexad::bench
