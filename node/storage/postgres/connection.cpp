@@ -8,6 +8,17 @@
 
 namespace hexad::postgres {
 
+namespace {
+
+/// Without detail and context, which may quote a row.
+Failure failure_of(const PGresult* result) {
+    const char* message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    return {message == nullptr ? "no answer" : message, state == nullptr ? "" : state};
+}
+
+}  // namespace
+
 bool Failure::transient() const {
     if (state_.empty() || state_ == "25006") return true;  // read-only: a replica, until it is promoted
     const auto kind = std::string_view(state_).substr(0, 2);
@@ -84,8 +95,7 @@ void Connection::script(const std::string& sql) {
     while (auto* result = next_result()) {
         const Rows rows(result);
         if (PQresultStatus(result) == PGRES_FATAL_ERROR && !failure) {
-            const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-            failure.emplace(PQresultErrorMessage(result), state == nullptr ? "" : state);
+            failure = failure_of(result);
         }
     }
     if (PQenterPipelineMode(db_.get()) != 1) lost("pipeline mode refused");
@@ -138,8 +148,7 @@ std::vector<Rows> Connection::collect() {
         Rows rows(result);
         const auto status = PQresultStatus(result);
         if (status == PGRES_FATAL_ERROR && !failure) {
-            const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-            failure.emplace(PQresultErrorMessage(result), state == nullptr ? "" : state);
+            failure = failure_of(result);
         }
         if (wanted && !failure) out.push_back(std::move(rows));
         if (auto* end = next_result()) {  // each statement's results end with none
