@@ -15,7 +15,9 @@ ldap::DirectoryConfig directory_of(const AgreementConfig& agreement) {
     ldap::DirectoryConfig out;
     out.name = agreement.name;
     out.hosts = agreement.hosts;
-    out.tls = agreement.tls == "ldaps" ? ldap::Tls::ldaps : agreement.tls == "none" ? ldap::Tls::none : ldap::Tls::starttls;
+    out.tls = agreement.tls == "ldaps"  ? ldap::Tls::ldaps
+              : agreement.tls == "none" ? ldap::Tls::none
+                                        : ldap::Tls::starttls;
     out.ca_file = agreement.ca;
     out.bind_dn = agreement.bind_dn;
     if (!agreement.password_file.empty()) {
@@ -36,7 +38,8 @@ std::string generalized_time(Timestamp at) {
 
 }  // namespace
 
-Agent::Agent(const Config& config, std::string holder) : config_(config), mirror_(config.store_url, std::move(holder)) {}
+Agent::Agent(const Config& config, std::string holder)
+    : config_(config), mirror_(config.store_url, std::move(holder)) {}
 
 std::vector<Placement> Agent::places() {
     auto counts = mirror_.assigned();
@@ -50,7 +53,9 @@ std::vector<Placement> Agent::places() {
 bool Agent::due(const AgreementConfig& agreement, bool& full) {
     const auto now = SteadyClock::now();
     const auto last = last_run_.find(agreement.name);
-    const auto wait = pause_[agreement.name] > milliseconds(0) ? pause_[agreement.name] : std::chrono::duration_cast<milliseconds>(config_.sync.incremental);
+    const auto wait = pause_[agreement.name] > milliseconds(0)
+                          ? pause_[agreement.name]
+                          : std::chrono::duration_cast<milliseconds>(config_.sync.incremental);
     if (last != last_run_.end() && now - last->second < wait) return false;
     const auto state = mirror_.state(agreement.name);
     const auto settings = agreement.base + '\n' + agreement.filter + '\n' + agreement.uid_attribute;
@@ -94,7 +99,8 @@ void Agent::run_agreement(const AgreementConfig& agreement, bool full) {
     request.filter = agreement.filter;
     request.attributes = wanted_attributes(agreement);
     request.page_size = static_cast<int>(agreement.page_size);
-    if (!full && !state.mark.empty()) request.filter = "(&" + agreement.filter + "(modifyTimestamp>=" + state.mark + "))";
+    if (!full && !state.mark.empty())
+        request.filter = "(&" + agreement.filter + "(modifyTimestamp>=" + state.mark + "))";
 
     // Hosts in order; the next one only when a host cannot be reached.
     std::vector<Person> people;
@@ -105,11 +111,14 @@ void Agent::run_agreement(const AgreementConfig& agreement, bool full) {
     for (const auto& host : directory.hosts) {
         auto connection = ldap::LdapConnection::open(directory, host);
         if (!connection) {
-            log_warn("directory_host_down", {{"agreement", agreement.name}, {"host", host}, {"error", connection.error().to_string()}});
+            log_warn(
+                "directory_host_down",
+                {{"agreement", agreement.name}, {"host", host}, {"error", connection.error().to_string()}});
             continue;
         }
         if (const auto bound = connection->bind_service(directory); !bound) {
-            log_error("bind_refused", {{"agreement", agreement.name}, {"host", host}, {"error", bound.error().to_string()}});
+            log_error("bind_refused",
+                      {{"agreement", agreement.name}, {"host", host}, {"error", bound.error().to_string()}});
             if (bound.error().is_transport()) continue;
             break;  // a wrong secret is not tried elsewhere: that would lock the account
         }
@@ -130,21 +139,26 @@ void Agent::run_agreement(const AgreementConfig& agreement, bool full) {
     if (!reached) {
         auto& pause = pause_[agreement.name];
         pause = std::min(std::max(pause * 2, milliseconds(30000)), milliseconds(600000));
-        log_warn("directory_down", {{"agreement", agreement.name}, {"retry_s", std::int64_t{pause.count() / 1000}}});
+        log_warn("directory_down",
+                 {{"agreement", agreement.name}, {"retry_s", std::int64_t{pause.count() / 1000}}});
         return;
     }
     pause_[agreement.name] = milliseconds(0);
     const bool complete = summary.complete();
     const auto skipped_entries = plan.skipped;
-    plan = make_plan(people, mirror_.load(agreement.name), full, complete && skipped_entries.size() * 2 <= people.size() + 1,
-                     state.last_count, now_micros(), config_.sync);
+    plan = make_plan(people, mirror_.load(agreement.name), full,
+                     complete && skipped_entries.size() * 2 <= people.size() + 1, state.last_count,
+                     now_micros(), config_.sync);
     plan.skipped.insert(plan.skipped.begin(), skipped_entries.begin(), skipped_entries.end());
     if (!mirror_.take_lease(config_.sync.lease)) throw LeaseLost();
     mirror_.apply(agreement, plan, places());
     std::string result = "applied";
-    if (!complete) result = "incomplete";
-    else if (full && people.empty()) result = "empty";
-    else if (!plan.held.empty()) result = "held";
+    if (!complete)
+        result = "incomplete";
+    else if (full && people.empty())
+        result = "empty";
+    else if (!plan.held.empty())
+        result = "held";
     if (complete && (!full || !people.empty())) {
         state.mark = mark;
         if (full) {
@@ -155,7 +169,10 @@ void Agent::run_agreement(const AgreementConfig& agreement, bool full) {
     }
     mirror_.finish(agreement.name, state, plan, full, people.size(), started, result);
     if (!plan.held.empty()) log_warn("sync_held", {{"agreement", agreement.name}, {"reason", plan.held}});
-    if (!complete) log_warn("sync_incomplete", {{"agreement", agreement.name}, {"error", summary.failure ? summary.failure->to_string() : "referrals"}});
+    if (!complete)
+        log_warn("sync_incomplete",
+                 {{"agreement", agreement.name},
+                  {"error", summary.failure ? summary.failure->to_string() : "referrals"}});
     log_info("sync_finished", {{"agreement", agreement.name},
                                {"kind", full ? "full" : "incremental"},
                                {"result", result},

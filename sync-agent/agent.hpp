@@ -7,8 +7,8 @@
 
 namespace hexad::sync {
 
-/// The directory agent: holds the lease or waits for it, and runs the agreements in turn: read → stage → diff → check →
-/// apply → publish (docs/directory.md). Blocking; one thread.
+/// The directory agent: holds the lease or waits for it, and runs the agreements in turn: read → stage → diff
+/// → check → apply → publish (docs/directory.md). Blocking; one thread.
 class Agent {
 public:
     Agent(const Config& config, std::string holder);

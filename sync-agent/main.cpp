@@ -1,9 +1,9 @@
 #include <atomic>
 #include <csignal>
 #include <iostream>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <unistd.h>
 
 #include "base/ids.hpp"
 #include "base/log.hpp"

@@ -35,7 +35,8 @@ std::string card(const ldap::Entry& entry, const std::string& localpart) {
         text(email, "USERID", mail);
         vcard.add(std::move(email));
     }
-    for (const auto& [attribute, kind] : {std::pair{"telephonenumber", "WORK"}, std::pair{"mobile", "CELL"}}) {
+    for (const auto& [attribute, kind] :
+         {std::pair{"telephonenumber", "WORK"}, std::pair{"mobile", "CELL"}}) {
         if (const auto number = value(entry, attribute); !number.empty()) {
             Element tel("TEL", ns::vcard);
             tel.add(Element(kind, ns::vcard));
@@ -65,8 +66,23 @@ std::string card(const ldap::Entry& entry, const std::string& localpart) {
 }  // namespace
 
 std::vector<std::string> wanted_attributes(const AgreementConfig& agreement) {
-    return {"entryUUID", agreement.uid_attribute, "displayName", "cn", "sn", "givenName", "mail", "telephoneNumber", "mobile",
-            "departmentNumber", "ou", "o", "title", "jpegPhoto", "pwdAccountLockedTime", "nsAccountLock", "modifyTimestamp"};
+    return {"entryUUID",
+            agreement.uid_attribute,
+            "displayName",
+            "cn",
+            "sn",
+            "givenName",
+            "mail",
+            "telephoneNumber",
+            "mobile",
+            "departmentNumber",
+            "ou",
+            "o",
+            "title",
+            "jpegPhoto",
+            "pwdAccountLockedTime",
+            "nsAccountLock",
+            "modifyTimestamp"};
 }
 
 bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Person& person, Skipped& skipped) {
@@ -84,7 +100,8 @@ bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Perso
     const auto name = value(entry, attribute);
     const auto local = prepare_local(escape_local(name));
     if (name.empty() || !local) {
-        skipped.reason = name.empty() ? "no " + agreement.uid_attribute : agreement.uid_attribute + " cannot be an address: " + name;
+        skipped.reason = name.empty() ? "no " + agreement.uid_attribute
+                                      : agreement.uid_attribute + " cannot be an address: " + name;
         return false;
     }
     person.uuid = std::move(uuid);
@@ -94,7 +111,8 @@ bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Perso
     for (auto& c : lock) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     person.disabled = !value(entry, "pwdaccountlockedtime").empty() || lock == "true";
     person.vcard = card(entry, person.localpart);
-    person.hash = hex_encode(sha1(person.localpart + '\0' + person.dn + '\0' + (person.disabled ? "1" : "0") + person.vcard));
+    person.hash = hex_encode(
+        sha1(person.localpart + '\0' + person.dn + '\0' + (person.disabled ? "1" : "0") + person.vcard));
     return true;
 }
 

@@ -14,8 +14,8 @@ struct Person {
     std::string localpart;  ///< prepared
     std::string dn;
     bool disabled = false;
-    std::string vcard;      ///< XEP-0054 as XML
-    std::string hash;       ///< over all of the above: unchanged people cost nothing
+    std::string vcard;  ///< XEP-0054 as XML
+    std::string hash;   ///< over all of the above: unchanged people cost nothing
 };
 
 /// An entry that is not mirrored, and why: everything skipped is listed.

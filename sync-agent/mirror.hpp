@@ -31,17 +31,19 @@ public:
         std::string settings;
     };
     State state(const std::string& agreement);
-    /// Applies a plan in transactions of 500, each checking the lease: add, update, disable, remove. Idempotent.
+    /// Applies a plan in transactions of 500, each checking the lease: add, update, disable, remove.
+    /// Idempotent.
     void apply(const AgreementConfig& agreement, Plan& plan, std::vector<Placement> nodes);
-    void finish(const std::string& agreement, const State& state, const Plan& plan, bool full, std::size_t entries,
-                std::int64_t started, const std::string& result);
+    void finish(const std::string& agreement, const State& state, const Plan& plan, bool full,
+                std::size_t entries, std::int64_t started, const std::string& result);
     std::map<std::string, std::uint64_t> assigned();
 
 private:
     template <class Items, class Work>
     void in_batches(Items& items, Work work);
     void event(AccountId account, const std::string& jid, MirrorState state);
-    AccountId add(const AgreementConfig& agreement, const Person& person, const std::string& home, std::int64_t host, Plan& plan);
+    AccountId add(const AgreementConfig& agreement, const Person& person, const std::string& home,
+                  std::int64_t host, Plan& plan);
 
     postgres::Connection db_;
     std::string holder_;

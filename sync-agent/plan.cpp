@@ -4,8 +4,8 @@
 
 namespace hexad::sync {
 
-Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mirrored>& mirror, bool full, bool complete,
-               std::size_t last_count, std::int64_t now, const SyncConfig& config) {
+Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mirrored>& mirror, bool full,
+               bool complete, std::size_t last_count, std::int64_t now, const SyncConfig& config) {
     Plan plan;
     plan.complete = complete && !people.empty();
     std::map<std::string, std::string> names;  // localpart → uuid of its owner
@@ -18,7 +18,8 @@ Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mi
             // Two entries, one address: the older owner keeps it.
             const auto [owner, fresh] = names.emplace(person.localpart, person.uuid);
             if (!fresh) {
-                plan.skipped.push_back({person.dn, "address " + person.localpart + " belongs to another entry"});
+                plan.skipped.push_back(
+                    {person.dn, "address " + person.localpart + " belongs to another entry"});
                 continue;
             }
             plan.add.push_back(person);
@@ -60,7 +61,8 @@ Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mi
     } else if (out > config.removal_max) {
         plan.held = std::to_string(out) + " would be taken out at once";
     } else if (full && out > 0 && last_count > 0 && people.size() * 2 < last_count) {
-        plan.held = "the read found " + std::to_string(people.size()) + ", the last one " + std::to_string(last_count);
+        plan.held = "the read found " + std::to_string(people.size()) + ", the last one " +
+                    std::to_string(last_count);
     }
     if (!plan.held.empty()) {
         for (const auto& row : newly_missing) plan.held_users.push_back(row.localpart);

@@ -38,9 +38,10 @@ struct Plan {
     std::vector<std::string> held_users;
 };
 
-/// Pure: the people read, the mirror as it is, what the last complete read counted, the time now (microseconds).
-/// `full`: everything was asked for; only a complete full read may remove anybody, and zero people never do.
-Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mirrored>& mirror, bool full, bool complete,
-               std::size_t last_count, std::int64_t now, const SyncConfig& config);
+/// Pure: the people read, the mirror as it is, what the last complete read counted, the time now
+/// (microseconds). `full`: everything was asked for; only a complete full read may remove anybody, and zero
+/// people never do.
+Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mirrored>& mirror, bool full,
+               bool complete, std::size_t last_count, std::int64_t now, const SyncConfig& config);
 
 }  // namespace hexad::sync

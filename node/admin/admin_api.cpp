@@ -20,14 +20,20 @@ HttpResponse fault(int status, std::string_view text) {
 HttpResponse reply(const json::value& value, int status = 200) {
     return HttpResponse::json(status, json::serialize(value) + '\n');
 }
-HttpResponse store_fault() { return fault(503, "the store does not answer; see the events store_down and store_up"); }
+HttpResponse store_fault() {
+    return fault(503, "the store does not answer; see the events store_down and store_up");
+}
 
 std::string_view state_name(AccountState state) {
     switch (state) {
-        case AccountState::active: return "active";
-        case AccountState::disabled: return "disabled";
-        case AccountState::missing: return "missing";
-        case AccountState::deactivated: break;
+        case AccountState::active:
+            return "active";
+        case AccountState::disabled:
+            return "disabled";
+        case AccountState::missing:
+            return "missing";
+        case AccountState::deactivated:
+            break;
     }
     return "deactivated";
 }
@@ -57,21 +63,24 @@ public:
     bool allowed(const HttpRequest& request) const {
         constexpr std::string_view bearer = "Bearer ";
         const auto header = request.header("Authorization");
-        return !c_.token.empty() && header.starts_with(bearer) && same_secret(header.substr(bearer.size()), c_.token);
+        return !c_.token.empty() && header.starts_with(bearer) &&
+               same_secret(header.substr(bearer.size()), c_.token);
     }
 
     awaitable<HttpResponse> users_get(HttpRequest& request) {
         const auto name = tail(request, "/v1/users");
         if (!name.empty()) {
             const auto jid = Jid::parse(name);
-            if (!jid || jid->is_full() || jid->local().empty()) co_return fault(400, "no account address: " + name);
+            if (!jid || jid->is_full() || jid->local().empty())
+                co_return fault(400, "no account address: " + name);
             const auto row = co_await c_.store.find_account(*jid);
             if (!row) co_return store_fault();
             if (!*row) co_return fault(404, "no such account: " + name);
             auto object = account_json(**row);
             json::array resources;
             if (const auto* route = c_.router.routes().find(*jid)) {
-                for (const auto& entry : route->sessions) resources.push_back(json::value(entry.jid.to_string()));
+                for (const auto& entry : route->sessions)
+                    resources.push_back(json::value(entry.jid.to_string()));
             }
             object["sessions"] = resources;
             co_return reply(object);
@@ -84,7 +93,8 @@ public:
         for (const auto& host : c_.config.hosts) {
             std::string after;
             while (out.size() < limit) {
-                const auto rows = co_await c_.store.list_accounts(host.name, after, std::min<std::size_t>(5000, limit - out.size()));
+                const auto rows = co_await c_.store.list_accounts(
+                    host.name, after, std::min<std::size_t>(5000, limit - out.size()));
                 if (!rows) co_return store_fault();
                 if (rows->empty()) break;
                 for (const auto& row : *rows) out.push_back(account_json(row));
@@ -113,7 +123,8 @@ public:
         if (keys.empty()) co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
         const auto created = co_await c_.store.create_account(row, std::move(keys));
         if (!created) {
-            if (created.error() == StorageError::conflict) co_return fault(409, "the account exists: " + jid->to_string());
+            if (created.error() == StorageError::conflict)
+                co_return fault(409, "the account exists: " + jid->to_string());
             co_return store_fault();
         }
         c_.router.accounts().forget_missing(*jid);
@@ -132,9 +143,11 @@ public:
         if (!row) co_return store_fault();
         if (!*row) co_return fault(404, "no such account: " + jid->to_string());
         if (const auto password = text_of(*object, "password"); !password.empty()) {
-            if ((*row)->source == AccountSource::ldap) co_return fault(409, "the directory keeps this account's password");
+            if ((*row)->source == AccountSource::ldap)
+                co_return fault(409, "the directory keeps this account's password");
             auto keys = co_await c_.derive(password);
-            if (keys.empty()) co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
+            if (keys.empty())
+                co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
             if (!co_await c_.store.set_credentials((*row)->id, std::move(keys))) co_return store_fault();
         }
         if (const auto state = text_of(*object, "state"); !state.empty()) {
@@ -142,7 +155,8 @@ public:
             const auto next = state == "active" ? AccountState::active : AccountState::disabled;
             if (!co_await c_.store.set_account_state((*row)->id, next)) co_return store_fault();
             co_await c_.router.accounts().reload(*jid);
-            if (next == AccountState::disabled) end_sessions(*jid, "not-authorized", "the account was disabled");
+            if (next == AccountState::disabled)
+                end_sessions(*jid, "not-authorized", "the account was disabled");
         }
         c_.account_changed(*jid);
         co_return reply(json::object{{"jid", jid->to_string()}});
@@ -192,7 +206,10 @@ public:
             const auto rooms = co_await c_.store.list_rooms("rooms." + host.name);
             if (!rooms) co_return store_fault();
             for (const auto& room : *rooms) {
-                out.push_back(json::object{{"jid", room.jid.to_string()}, {"home", room.home_node}, {"epoch", room.epoch}, {"messages", room.hist}});
+                out.push_back(json::object{{"jid", room.jid.to_string()},
+                                           {"home", room.home_node},
+                                           {"epoch", room.epoch},
+                                           {"messages", room.hist}});
             }
         }
         co_return reply(out);
@@ -234,10 +251,12 @@ private:
         return std::string(value->as_string().c_str());
     }
     std::optional<HttpResponse> check_name(const Result<Jid, JidError>& jid) const {
-        if (!jid || jid->is_full() || jid->local().empty()) return fault(400, "jid must be of the form name@host");
+        if (!jid || jid->is_full() || jid->local().empty())
+            return fault(400, "jid must be of the form name@host");
         for (const auto& host : c_.config.hosts) {
             if (host.name != jid->domain()) continue;
-            if (host.auth == HostAuth::directory) return fault(409, "accounts of " + host.name + " come from the directory");
+            if (host.auth == HostAuth::directory)
+                return fault(409, "accounts of " + host.name + " come from the directory");
             return std::nullopt;
         }
         return fault(400, "this cluster does not serve " + std::string(jid->domain()));
@@ -252,7 +271,8 @@ private:
         for (const auto& session : ending) c_.router.kick(session, condition, text);
     }
 
-    /// JSON lines, `{"jid": …, "scram": [{mechanism, salt, iterations, stored_key, server_key}, …]}`, keys in base64.
+    /// JSON lines, `{"jid": …, "scram": [{mechanism, salt, iterations, stored_key, server_key}, …]}`, keys in
+    /// base64.
     awaitable<HttpResponse> import(HttpRequest& request) {
         std::string rest;
         std::size_t created = 0;
@@ -317,11 +337,13 @@ private:
             const auto stored = base64_decode(text_of(k, "stored_key"));
             const auto server = base64_decode(text_of(k, "server_key"));
             const auto* iterations = k.if_contains("iterations");
-            if (!salt || !stored || !server || iterations == nullptr || !iterations->is_int64() || iterations->as_int64() < 1) {
+            if (!salt || !stored || !server || iterations == nullptr || !iterations->is_int64() ||
+                iterations->as_int64() < 1) {
                 error = "a SCRAM key is not complete";
                 return false;
             }
-            account.keys.push_back({text_of(k, "mechanism"), *salt, static_cast<int>(iterations->as_int64()), *stored, *server});
+            account.keys.push_back(
+                {text_of(k, "mechanism"), *salt, static_cast<int>(iterations->as_int64()), *stored, *server});
         }
         out.push_back(std::move(account));
         return true;
@@ -334,14 +356,18 @@ private:
 
 void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) {
     auto admin = std::make_shared<Admin>(context);
-    const auto route = [&](const std::string& method, const std::string& path, awaitable<HttpResponse> (Admin::*handler)(HttpRequest&)) {
-        server.route(method, path, [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
-            if (!trusted && !admin->allowed(request)) {
-                return [](HttpResponse response) -> awaitable<HttpResponse> { co_return response; }(
-                    std::move(fault(401, "a bearer token is needed: see [admin] token_file").set("WWW-Authenticate", "Bearer")));
-            }
-            return ((*admin).*handler)(request);
-        });
+    const auto route = [&](const std::string& method, const std::string& path,
+                           awaitable<HttpResponse> (Admin::*handler)(HttpRequest&)) {
+        server.route(method, path,
+                     [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
+                         if (!trusted && !admin->allowed(request)) {
+                             return [](HttpResponse response) -> awaitable<HttpResponse> {
+                                 co_return response;
+                             }(std::move(fault(401, "a bearer token is needed: see [admin] token_file")
+                                                                  .set("WWW-Authenticate", "Bearer")));
+                         }
+                         return ((*admin).*handler)(request);
+                     });
     };
     route("GET", "/v1/users", &Admin::users_get);
     route("POST", "/v1/users", &Admin::users_post);
@@ -354,7 +380,8 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
     route("GET", "/v1/nodes", &Admin::nodes_get);
 
     // Without a token: they say nothing about anybody.
-    server.route("GET", "/healthz", [](HttpRequest&) -> awaitable<HttpResponse> { co_return HttpResponse(200, "alive\n"); });
+    server.route("GET", "/healthz",
+                 [](HttpRequest&) -> awaitable<HttpResponse> { co_return HttpResponse(200, "alive\n"); });
     server.route("GET", "/readyz", [admin](HttpRequest& request) { return admin->ready(request); });
     server.route("GET", "/metrics", [](HttpRequest&) -> awaitable<HttpResponse> {
         co_return HttpResponse(200, Metrics::instance().render(), "text/plain; version=0.0.4");

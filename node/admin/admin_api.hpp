@@ -35,8 +35,8 @@ struct AdminContext {
     std::function<awaitable<bool>(Jid)> destroy_room;
 };
 
-/// Registers `/v1/…`, `/metrics`, `/healthz`, `/readyz`. JSON in and out; errors are `{"error": "…"}` with a 4xx or 5xx
-/// status. `trusted`: no token is asked (Unix socket).
+/// Registers `/v1/…`, `/metrics`, `/healthz`, `/readyz`. JSON in and out; errors are `{"error": "…"}` with a
+/// 4xx or 5xx status. `trusted`: no token is asked (Unix socket).
 void serve_admin(HttpServer& server, const AdminContext& context, bool trusted);
 
 }  // namespace hexad

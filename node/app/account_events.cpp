@@ -13,7 +13,10 @@ namespace hexad {
 
 struct AccountEvents::Reader {
     Reader(asio::io_context& context, std::string url, Told callback)
-        : io(context), db(std::move(url)), told(std::make_shared<Told>(std::move(callback))), thread([this] { run(); }) {}
+        : io(context),
+          db(std::move(url)),
+          told(std::make_shared<Told>(std::move(callback))),
+          thread([this] { run(); }) {}
     ~Reader() {
         stop = true;
         thread.join();
@@ -30,16 +33,19 @@ struct AccountEvents::Reader {
                     newest.next();
                     last = newest.integer(0);
                 }
-                // A transaction that commits late must not be skipped: only what is older than every running one counts.
+                // A transaction that commits late must not be skipped: only what is older than every running
+                // one counts.
                 auto rows = db.query(
-                    "SELECT seq, jid, state FROM account_event WHERE seq > ?1 AND xid < pg_snapshot_xmin(pg_current_snapshot()) "
+                    "SELECT seq, jid, state FROM account_event WHERE seq > ?1 AND xid < "
+                    "pg_snapshot_xmin(pg_current_snapshot()) "
                     "ORDER BY seq LIMIT 1000",
                     last);
                 while (rows.next()) {
                     last = rows.integer(0);
                     auto jid = Jid::parse(rows.text(1));
                     if (!jid) continue;
-                    asio::post(io, [told = told, account = *jid, state = static_cast<AccountState>(rows.integer(2))] {
+                    asio::post(io, [told = told, account = *jid,
+                                    state = static_cast<AccountState>(rows.integer(2))] {
                         if (*told) (*told)(account, state);
                     });
                 }

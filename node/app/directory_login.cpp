@@ -11,7 +11,7 @@ DirectoryLogin::DirectoryLogin(const Config& config) {
         ldap::DirectoryConfig directory;
         directory.name = agreement.name;
         directory.hosts = agreement.hosts;
-        directory.tls = agreement.tls == "ldaps" ? ldap::Tls::ldaps
+        directory.tls = agreement.tls == "ldaps"  ? ldap::Tls::ldaps
                         : agreement.tls == "none" ? ldap::Tls::none
                                                   : ldap::Tls::starttls;
         directory.ca_file = agreement.ca;
@@ -36,11 +36,17 @@ awaitable<DirectoryAnswer> DirectoryLogin::check(std::string host, std::string u
         request.password = password;
         const auto told = co_await one.authenticator->authenticate(std::move(request));
         switch (told.result) {
-            case ldap::LoginResult::ok: co_return true;
-            case ldap::LoginResult::account_disabled: co_return SaslFailure::account_disabled;
-            case ldap::LoginResult::credentials_expired: co_return SaslFailure::credentials_expired;
-            case ldap::LoginResult::temporary_failure: answer = SaslFailure::temporary_auth_failure; break;
-            case ldap::LoginResult::not_authorized: break;
+            case ldap::LoginResult::ok:
+                co_return true;
+            case ldap::LoginResult::account_disabled:
+                co_return SaslFailure::account_disabled;
+            case ldap::LoginResult::credentials_expired:
+                co_return SaslFailure::credentials_expired;
+            case ldap::LoginResult::temporary_failure:
+                answer = SaslFailure::temporary_auth_failure;
+                break;
+            case ldap::LoginResult::not_authorized:
+                break;
         }
     }
     co_return answer;

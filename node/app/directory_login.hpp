@@ -11,8 +11,8 @@
 
 namespace hexad {
 
-/// Checks names and passwords against the directories of the agreements: one authenticator each, a host's agreements in
-/// turn. Protocol thread.
+/// Checks names and passwords against the directories of the agreements: one authenticator each, a host's
+/// agreements in turn. Protocol thread.
 class DirectoryLogin {
 public:
     explicit DirectoryLogin(const Config& config);

@@ -10,7 +10,9 @@
 #include "base/log.hpp"
 
 int main(int argc, char** argv) {
-    CLI::App app{"hexad: an XMPP presence and instant-messaging server. Without options: one node, host localhost, data in ./hexad-data"};
+    CLI::App app{
+        "hexad: an XMPP presence and instant-messaging server. Without options: one node, host localhost, "
+        "data in ./hexad-data"};
     std::string file, node, data, host = "localhost", address = "127.0.0.1";
     bool supervise = false, check = false, migrate = false, version = false;
     if (const char* env = std::getenv("HEXAD_DATA")) data = env;

@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <boost/asio/thread_pool.hpp>
 #include <boost/json.hpp>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "admin/admin_api.hpp"
 #include "app/account_events.hpp"
@@ -57,10 +57,10 @@ struct Server::Impl {
     ServerOptions options;
     asio::io_context io{1};
     asio::signal_set signals;
-    asio::thread_pool disk{2};  ///< reads and writes uploaded files
-    std::unique_ptr<SqliteEngine> engine;       ///< single node
-    std::unique_ptr<PostgresStore> postgres;   ///< cluster …
-    std::unique_ptr<ClusterBackend> cluster;    ///< … with Redis
+    asio::thread_pool disk{2};                ///< reads and writes uploaded files
+    std::unique_ptr<SqliteEngine> engine;     ///< single node
+    std::unique_ptr<PostgresStore> postgres;  ///< cluster …
+    std::unique_ptr<ClusterBackend> cluster;  ///< … with Redis
     std::unique_ptr<HaManager> ha;
     std::unique_ptr<DirectoryLogin> directory;
     std::unique_ptr<AccountEvents> account_events;
@@ -115,11 +115,13 @@ void Server::Impl::open_cluster() {
     if (!config().redis_password_file.empty()) {
         std::ifstream in(config().redis_password_file);
         in >> cluster_options.redis.password;
-        if (cluster_options.redis.password.empty()) throw std::runtime_error(config().redis_password_file + ": no password in it");
+        if (cluster_options.redis.password.empty())
+            throw std::runtime_error(config().redis_password_file + ": no password in it");
     }
     cluster_options.lease = config().timers.lease;
     cluster_options.renew = config().timers.renew;
-    cluster = std::make_unique<ClusterBackend>(io, cluster_options, postgres->writer(), postgres->offline(), postgres->epochs());
+    cluster = std::make_unique<ClusterBackend>(io, cluster_options, postgres->writer(), postgres->offline(),
+                                               postgres->epochs());
 }
 
 void Server::Impl::open_store() {
@@ -163,8 +165,9 @@ void Server::Impl::build_core(const std::string& secret) {
     module_options.version = version;
     module_options.archive_page_limit = config().archive_page_limit;
     auto& http = module_options.http;
-    http.public_url = node().public_url.empty() ? "https://" + node().address + ':' + std::to_string(config().http_port)
-                                                : node().public_url;
+    http.public_url = node().public_url.empty()
+                          ? "https://" + node().address + ':' + std::to_string(config().http_port)
+                          : node().public_url;
     http.files = config().files.empty() ? options.data + "/files" : config().files;
     http.secret = secret;
     http.max_upload = config().max_upload;
@@ -184,11 +187,15 @@ void Server::Impl::build_core(const std::string& secret) {
     auto rooms = make_muc(*module_context);
     muc = rooms.get();
     modules.push_back(std::move(rooms));
+    if (ha) {
+        muc->follow_partitions();
+        ha->on_partition = [this](const std::string& home, bool ours) { muc->partition_moved(home, ours); };
+    }
     directory = std::make_unique<DirectoryLogin>(config());
-    auth = std::make_unique<AuthService>(io, store(), config().hosts, secret,
-                                         [this](std::string host, std::string uid, std::string password) {
-                                             return directory->check(std::move(host), std::move(uid), std::move(password));
-                                         });
+    auth = std::make_unique<AuthService>(
+        io, store(), config().hosts, secret, [this](std::string host, std::string uid, std::string password) {
+            return directory->check(std::move(host), std::move(uid), std::move(password));
+        });
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr});
@@ -197,35 +204,48 @@ void Server::Impl::build_core(const std::string& secret) {
     c2s->limits.idle = config().idle;
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
-    metrics.gauge("hexad_c2s_connections", "", "Client connections", [this] { return double(c2s->connections); });
-    metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries", [this] { return double(router->sessions().size()); });
-    metrics.gauge("hexad_routing_accounts", "", "Accounts with a session anywhere", [this] { return double(router->routes().accounts()); });
-    metrics.gauge("hexad_storage_pending_bytes", "", "Bytes waiting to become safe", [this] { return double(committer().pending_bytes()); });
+    metrics.gauge("hexad_c2s_connections", "", "Client connections",
+                  [this] { return double(c2s->connections); });
+    metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries",
+                  [this] { return double(router->sessions().size()); });
+    metrics.gauge("hexad_routing_accounts", "", "Accounts with a session anywhere",
+                  [this] { return double(router->routes().accounts()); });
+    metrics.gauge("hexad_storage_pending_bytes", "", "Bytes waiting to become safe",
+                  [this] { return double(committer().pending_bytes()); });
 }
 
 void Server::Impl::listen() {
     const auto& address = node().address;
-    const auto open = [&](std::unique_ptr<Listener>& listener, std::uint16_t port, Listener::OnAccept accept, const char* what) {
+    const auto open = [&](std::unique_ptr<Listener>& listener, std::uint16_t port, Listener::OnAccept accept,
+                          const char* what) {
         if (port == 0) return;
         Listener::Limits limits;
         limits.max_connections = config().max_connections;
         limits.connections = [this] { return c2s->connections; };
         listener = std::make_unique<Listener>(io.get_executor(), std::move(accept), limits);
         if (const auto bound = listener->listen(address, port); !bound) {
-            throw std::runtime_error(std::string(what) + ": cannot listen on " + address + ':' + std::to_string(port) + ": " +
-                                     bound.error().message());
+            throw std::runtime_error(std::string(what) + ": cannot listen on " + address + ':' +
+                                     std::to_string(port) + ": " + bound.error().message());
         }
     };
-    open(c2s_listener, config().c2s_port, [this](StreamSocket socket) {
-        asio::co_spawn(io, C2sConnection::serve(std::move(socket), false, c2s), asio::detached);
-    }, "c2s");
-    open(c2s_tls_listener, config().c2s_tls_port, [this](StreamSocket socket) {
-        asio::co_spawn(io, C2sConnection::serve(std::move(socket), true, c2s), asio::detached);
-    }, "c2s tls");
+    open(
+        c2s_listener, config().c2s_port,
+        [this](StreamSocket socket) {
+            asio::co_spawn(io, C2sConnection::serve(std::move(socket), false, c2s), asio::detached);
+        },
+        "c2s");
+    open(
+        c2s_tls_listener, config().c2s_tls_port,
+        [this](StreamSocket socket) {
+            asio::co_spawn(io, C2sConnection::serve(std::move(socket), true, c2s), asio::detached);
+        },
+        "c2s tls");
     https = std::make_unique<HttpServer>(io.get_executor(), HttpLimits{}, disk.get_executor());
     upload = std::make_unique<UploadHttp>(module_options.http, disk.get_executor());
     upload->serve(*https);
-    open(https_listener, config().http_port, [this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); }, "https");
+    open(
+        https_listener, config().http_port,
+        [this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); }, "https");
 }
 
 awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
@@ -266,10 +286,12 @@ void Server::Impl::serve_admin_api() {
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);
-    admin_socket = std::make_unique<Listener>(io.get_executor(), [this](StreamSocket s) { admin_local->accept(std::move(s)); });
+    admin_socket = std::make_unique<Listener>(io.get_executor(),
+                                              [this](StreamSocket s) { admin_local->accept(std::move(s)); });
     const auto path = options.data + "/admin.sock";
     if (const auto error = admin_socket->listen_local(path)) {
-        throw std::runtime_error(path + ": " + error.message() + "; is another node running in this directory?");
+        throw std::runtime_error(path + ": " + error.message() +
+                                 "; is another node running in this directory?");
     }
     if (config().admin_port == 0) return;
     admin_http = std::make_unique<HttpServer>(io.get_executor());
@@ -281,8 +303,8 @@ void Server::Impl::serve_admin_api() {
         admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
     });
     if (const auto bound = admin_listener->listen(node().address, config().admin_port); !bound) {
-        throw std::runtime_error("admin: cannot listen on " + node().address + ':' + std::to_string(config().admin_port) + ": " +
-                                 bound.error().message());
+        throw std::runtime_error("admin: cannot listen on " + node().address + ':' +
+                                 std::to_string(config().admin_port) + ": " + bound.error().message());
     }
 }
 
@@ -330,12 +352,14 @@ awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
             if (auto session = router->find_session(entry.sid)) ending.push_back(std::move(session));
         }
     }
-    for (const auto& session : ending) router->kick(session, "not-authorized", "the account was disabled in the directory");
+    for (const auto& session : ending)
+        router->kick(session, "not-authorized", "the account was disabled in the directory");
 }
 
 awaitable<void> Server::Impl::join_cluster() {
     // The gate: store (opened before) and Redis; management answers meanwhile.
-    while (!co_await cluster->join(seconds(30))) log_warn("gate_waiting", {{"node", options.node}, {"reason", "state-store"}});
+    while (!co_await cluster->join(seconds(30)))
+        log_warn("gate_waiting", {{"node", options.node}, {"reason", "state-store"}});
     std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster->incarnation() << '\n';
     while (const auto error = co_await cluster->follow()) {
         log_warn("gate_waiting", {{"node", options.node}, {"reason", "replica"}, {"error", error.message()}});
@@ -343,9 +367,10 @@ awaitable<void> Server::Impl::join_cluster() {
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
     asio::co_spawn(io, ha->run(), asio::detached);
-    account_events = std::make_unique<AccountEvents>(io, config().store_url, [this](const Jid& account, AccountState state) {
-        asio::co_spawn(io, account_changed(account, state), asio::detached);
-    });
+    account_events = std::make_unique<AccountEvents>(
+        io, config().store_url, [this](const Jid& account, AccountState state) {
+            asio::co_spawn(io, account_changed(account, state), asio::detached);
+        });
     while (ha->state() == NodeState::initializing) {
         asio::steady_timer pause(io, milliseconds(20));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -356,7 +381,8 @@ awaitable<void> Server::Impl::join_cluster() {
 awaitable<void> Server::Impl::start() {
     try {
         if (cluster) co_await join_cluster();
-        if (const auto error = co_await router->start()) throw std::runtime_error("the sessions cannot be read: " + error.message());
+        if (const auto error = co_await router->start())
+            throw std::runtime_error("the sessions cannot be read: " + error.message());
         listen();
         ready = true;
         log_info("node_ready", {{"node", options.node}, {"address", node().address}, {"version", version}});
@@ -395,7 +421,8 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
     write_pid_file(s.options.data + "/node.pid");
     s.open_store();
     s.build_tls();
-    // In a cluster every node signs and salts with the same secret; it lies beside the token that all nodes share.
+    // In a cluster every node signs and salts with the same secret; it lies beside the token that all nodes
+    // share.
     const auto& token_file = s.options.config.token_file;
     const bool shared = s.options.config.is_cluster() && !token_file.empty();
     s.build_core(secret_from_file(shared ? token_file + ".secret" : s.options.data + "/secret"));

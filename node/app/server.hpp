@@ -13,12 +13,12 @@ namespace hexad {
 struct ServerOptions {
     Config config;
     std::string node;
-    std::string data;       ///< directory for sockets, pid files, the embedded store, uploads
-    bool migrate = false;   ///< bring an older schema up to date
+    std::string data;      ///< directory for sockets, pid files, the embedded store, uploads
+    bool migrate = false;  ///< bring an older schema up to date
 };
 
-/// One node: builds its parts, opens the gate, runs until a signal. Throws std::runtime_error with a sentence for the
-/// administrator if it cannot start.
+/// One node: builds its parts, opens the gate, runs until a signal. Throws std::runtime_error with a sentence
+/// for the administrator if it cannot start.
 class Server {
 public:
     explicit Server(ServerOptions options);

@@ -2,10 +2,9 @@
 
 #include <csignal>
 #include <fstream>
-#include <thread>
-
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include "base/log.hpp"
@@ -24,7 +23,8 @@ void pass_on(int signal) {
 }
 
 int run_child(const ServerOptions& options) {
-    // The node does not outlive its watcher unnoticed: without it a crash would be known only after the lease.
+    // The node does not outlive its watcher unnoticed: without it a crash would be known only after the
+    // lease.
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     std::signal(SIGTERM, SIG_DFL);
     std::signal(SIGINT, SIG_DFL);
@@ -50,9 +50,7 @@ void hand_back(const ServerOptions& options) {
 
 }  // namespace
 
-void write_pid_file(const std::string& path) {
-    std::ofstream(path, std::ios::trunc) << ::getpid() << '\n';
-}
+void write_pid_file(const std::string& path) { std::ofstream(path, std::ios::trunc) << ::getpid() << '\n'; }
 
 int supervise(const ServerOptions& options) {
     write_pid_file(options.data + "/supervisor.pid");
@@ -79,7 +77,8 @@ int supervise(const ServerOptions& options) {
             while (!stop_requested) ::pause();
             return 0;
         }
-        for (auto left = pause; left.count() > 0 && !stop_requested; --left) std::this_thread::sleep_for(seconds(1));
+        for (auto left = pause; left.count() > 0 && !stop_requested; --left)
+            std::this_thread::sleep_for(seconds(1));
         if (stop_requested) return 0;
         pause = std::min(pause * 2, seconds(30));
     }

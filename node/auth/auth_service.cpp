@@ -62,7 +62,8 @@ public:
           host_(std::move(host)),
           peer_(std::move(peer)),
           hash_(scram_hash(mechanism).value()),
-          server_(mechanism, ChannelBindings{binding.tls_exporter, binding.tls_server_end_point}, plus_offered) {}
+          server_(mechanism, ChannelBindings{binding.tls_exporter, binding.tls_server_end_point},
+                  plus_offered) {}
 
     awaitable<SaslReply> step(std::string data) override {
         if (!challenged_) co_return co_await challenge(std::move(data));
@@ -112,13 +113,14 @@ std::vector<ScramCredential> derive_keys(const std::string& password) {
     for (const auto hash : {ScramHash::sha1, ScramHash::sha256, ScramHash::sha512}) {
         auto keys = derive_credentials(password, hash);
         if (!keys) return {};
-        out.push_back({std::string(scram_name(hash)), keys->salt, keys->iterations, keys->stored_key, keys->server_key});
+        out.push_back({std::string(scram_name(hash)), keys->salt, keys->iterations, keys->stored_key,
+                       keys->server_key});
     }
     return out;
 }
 
-AuthService::AuthService(asio::io_context& io, Store& store, std::vector<HostConfig> hosts, std::string secret,
-                         DirectoryCheck directory)
+AuthService::AuthService(asio::io_context& io, Store& store, std::vector<HostConfig> hosts,
+                         std::string secret, DirectoryCheck directory)
     : io_(io),
       store_(store),
       hosts_(std::move(hosts)),
@@ -138,7 +140,8 @@ const HostConfig* AuthService::host(const std::string& name) const {
     return nullptr;
 }
 
-std::vector<std::string> AuthService::mechanisms(const std::string& name, const ChannelBinding& binding) const {
+std::vector<std::string> AuthService::mechanisms(const std::string& name,
+                                                 const ChannelBinding& binding) const {
     const auto* h = host(name);
     if (h == nullptr) return {};
     std::vector<std::string> out;
@@ -166,11 +169,14 @@ std::unique_ptr<SaslSession> AuthService::begin(const std::string& name, const s
 }
 
 awaitable<std::vector<ScramCredential>> AuthService::derive(std::string password) {
-    auto work = [password = std::move(password)]() -> awaitable<std::vector<ScramCredential>> { co_return derive_keys(password); };
+    auto work = [password = std::move(password)]() -> awaitable<std::vector<ScramCredential>> {
+        co_return derive_keys(password);
+    };
     co_return co_await asio::co_spawn(workers_, work, asio::use_awaitable);
 }
 
-awaitable<Result<AuthService::Lookup, SaslFailure>> AuthService::look_up(std::string name, std::string username,
+awaitable<Result<AuthService::Lookup, SaslFailure>> AuthService::look_up(std::string name,
+                                                                         std::string username,
                                                                          std::string authzid) {
     Lookup found;
     auto jid = sasl_account(username, authzid, name);
@@ -190,7 +196,8 @@ awaitable<Result<AuthService::Lookup, SaslFailure>> AuthService::look_up(std::st
     co_return found;
 }
 
-awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, std::string message, std::string peer) {
+awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, std::string message,
+                                                             std::string peer) {
     const auto plain = parse_plain(message);
     if (!plain) co_return plain.error();
     if (plain->password.empty()) co_return SaslFailure::not_authorized;
@@ -233,7 +240,8 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
         remember(row.jid, plain->password);
     }
     succeeded(key);
-    if (row.state != AccountState::active && row.state != AccountState::missing) co_return SaslFailure::account_disabled;
+    if (row.state != AccountState::active && row.state != AccountState::missing)
+        co_return SaslFailure::account_disabled;
     co_return row.jid;
 }
 

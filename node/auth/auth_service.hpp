@@ -19,14 +19,15 @@ namespace hexad {
 /// What a directory said of a name and a password: success, or why not.
 using DirectoryAnswer = Result<bool, SaslFailure>;
 /// Asks the directory of a host. Runs on the protocol thread, waits for its workers.
-using DirectoryCheck = std::function<awaitable<DirectoryAnswer>(std::string host, std::string uid, std::string password)>;
+using DirectoryCheck =
+    std::function<awaitable<DirectoryAnswer>(std::string host, std::string uid, std::string password)>;
 
-/// SCRAM keys of a password for SHA-1, SHA-256 and SHA-512, with one salt each; empty if SASLprep refuses the password. Slow:
-/// runs on a worker.
+/// SCRAM keys of a password for SHA-1, SHA-256 and SHA-512, with one salt each; empty if SASLprep refuses the
+/// password. Slow: runs on a worker.
 std::vector<ScramCredential> derive_keys(const std::string& password);
 
-/// Who may log in: SCRAM and PLAIN for local accounts, PLAIN against the directory for mirrored ones (one source per
-/// account). Protocol thread; PBKDF2 runs on worker threads.
+/// Who may log in: SCRAM and PLAIN for local accounts, PLAIN against the directory for mirrored ones (one
+/// source per account). Protocol thread; PBKDF2 runs on worker threads.
 class AuthService final : public Authenticator {
 public:
     /// `secret`: makes up the salts of accounts that do not exist; the same on all nodes.
@@ -34,7 +35,8 @@ public:
                 DirectoryCheck directory);
     ~AuthService() override;
 
-    std::vector<std::string> mechanisms(const std::string& host, const ChannelBinding& binding) const override;
+    std::vector<std::string> mechanisms(const std::string& host,
+                                        const ChannelBinding& binding) const override;
     std::unique_ptr<SaslSession> begin(const std::string& host, const std::string& mechanism,
                                        const ChannelBinding& binding, const std::string& peer) override;
 
@@ -46,9 +48,11 @@ public:
         std::optional<AccountRow> row;
         std::vector<ScramCredential> keys;
     };
-    awaitable<Result<Lookup, SaslFailure>> look_up(std::string host, std::string username, std::string authzid);
+    awaitable<Result<Lookup, SaslFailure>> look_up(std::string host, std::string username,
+                                                   std::string authzid);
     const std::string& secret() const { return secret_; }
-    /// Waits as long as this name from this address has to after failures; `failed` makes the next wait longer.
+    /// Waits as long as this name from this address has to after failures; `failed` makes the next wait
+    /// longer.
     awaitable<void> throttle(std::string key);
     void failed(const std::string& key);
     void succeeded(const std::string& key) { failures_.erase(key); }

@@ -16,7 +16,7 @@ struct SaslReply {
     std::string data;       ///< raw bytes of the challenge, or of the additional data with success
     std::string condition;  ///< failure: condition of RFC 6120 §6.5
     std::string text;
-    Jid account;            ///< success: the bare JID
+    Jid account;  ///< success: the bare JID
 };
 
 /// Channel binding data of the connection; empty where undefined.
@@ -39,7 +39,8 @@ class Authenticator {
 public:
     virtual ~Authenticator() = default;
     /// Mechanisms offered, strongest first. `binding`: what the connection can bind to.
-    virtual std::vector<std::string> mechanisms(const std::string& host, const ChannelBinding& binding) const = 0;
+    virtual std::vector<std::string> mechanisms(const std::string& host,
+                                                const ChannelBinding& binding) const = 0;
     /// nullptr: the mechanism is not offered there (`invalid-mechanism`). `peer`: address, for throttling.
     virtual std::unique_ptr<SaslSession> begin(const std::string& host, const std::string& mechanism,
                                                const ChannelBinding& binding, const std::string& peer) = 0;

@@ -17,12 +17,14 @@ namespace {
 /// Reads a table field by field, remembers what was asked for, and complains about the rest.
 class Reader {
 public:
-    Reader(const toml::table& table, std::string name, const std::string& file, std::vector<std::string>& faults)
+    Reader(const toml::table& table, std::string name, const std::string& file,
+           std::vector<std::string>& faults)
         : table_(table), name_(std::move(name)), file_(file), faults_(faults) {}
     ~Reader() {
         for (const auto& [key, value] : table_) {
             if (!known_.contains(std::string(key.str()))) {
-                fault(value, "unknown key \"" + std::string(key.str()) + "\" in " + name_ + "; remove it or mend its spelling");
+                fault(value, "unknown key \"" + std::string(key.str()) + "\" in " + name_ +
+                                 "; remove it or mend its spelling");
             }
         }
     }
@@ -53,7 +55,8 @@ public:
         if (node == nullptr) return;
         const auto* value = node->as_integer();
         if (value == nullptr || value->get() < low || value->get() > high) {
-            fault(*node, key + " must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+            fault(*node, key + " must be a whole number from " + std::to_string(low) + " to " +
+                             std::to_string(high));
             return;
         }
         out = static_cast<Number>(value->get());
@@ -177,7 +180,9 @@ void read_host(Reader& r, Config& c) {
     std::string auth = "local";
     r.text("name", host.name, true);
     r.choice("auth", auth, {"local", "directory", "mixed"});
-    host.auth = auth == "local" ? HostAuth::local : auth == "directory" ? HostAuth::directory : HostAuth::mixed;
+    host.auth = auth == "local"       ? HostAuth::local
+                : auth == "directory" ? HostAuth::directory
+                                      : HostAuth::mixed;
     r.boolean("mixed_scram", host.mixed_scram);
     r.text("certificate", host.certificate);
     r.text("key", host.key);
@@ -275,20 +280,25 @@ void check(Config& c, std::vector<std::string>& faults) {
     if (!sqlite && !c.store_url.starts_with("postgresql://") && !c.store_url.empty()) {
         add("store url must begin with sqlite:// or postgresql://");
     }
-    if (nodes > 1 && (sqlite || c.redis_url.empty())) add("more than one node needs [redis] and a postgresql store");
+    if (nodes > 1 && (sqlite || c.redis_url.empty()))
+        add("more than one node needs [redis] and a postgresql store");
     if (!c.redis_url.empty() && sqlite) add("[redis] goes with a postgresql store");
     if (!sqlite && !c.store_url.empty() && c.redis_url.empty()) add("a postgresql store goes with [redis]");
     for (const auto& host : c.hosts) {
-        if (c.is_cluster() && host.certificate.empty()) add("host " + host.name + " needs certificate and key in a cluster");
-        if (host.certificate.empty() != host.key.empty()) add("host " + host.name + ": certificate and key go together");
+        if (c.is_cluster() && host.certificate.empty())
+            add("host " + host.name + " needs certificate and key in a cluster");
+        if (host.certificate.empty() != host.key.empty())
+            add("host " + host.name + ": certificate and key go together");
         if (host.auth != HostAuth::local) {
             const bool served = std::any_of(c.agreements.begin(), c.agreements.end(),
                                             [&](const auto& a) { return a.host == host.name; });
-            if (!served) add("host " + host.name + " authenticates by directory, but no [[agreement]] names it");
+            if (!served)
+                add("host " + host.name + " authenticates by directory, but no [[agreement]] names it");
         }
     }
     for (const auto& a : c.agreements) {
-        const bool known = std::any_of(c.hosts.begin(), c.hosts.end(), [&](const auto& h) { return h.name == a.host; });
+        const bool known =
+            std::any_of(c.hosts.begin(), c.hosts.end(), [&](const auto& h) { return h.name == a.host; });
         if (!known) add("agreement " + a.name + " names host " + a.host + ", which is not configured");
     }
 }
@@ -331,7 +341,8 @@ Config load_config(const std::string& file) {
         r.tables("agreement", [&](Reader& t) { read_agreement(t, config); });
         read_rest(r, config);
     } catch (const toml::parse_error& e) {
-        throw ConfigError(file + ':' + std::to_string(e.source().begin.line) + ": " + std::string(e.description()));
+        throw ConfigError(file + ':' + std::to_string(e.source().begin.line) + ": " +
+                          std::string(e.description()));
     }
     if (faults.empty()) check(config, faults);
     if (!faults.empty()) {

@@ -62,7 +62,7 @@ struct AgreementConfig {
     std::string password_file;
     std::string base;
     std::string filter = "(objectClass=inetOrgPerson)";
-    std::string host;              ///< XMPP host of its users
+    std::string host;  ///< XMPP host of its users
     std::string uid_attribute = "uid";
     std::uint32_t page_size = 500;
 };
@@ -70,8 +70,8 @@ struct AgreementConfig {
 struct SyncConfig {
     seconds incremental{300};
     seconds full{86400};
-    seconds grace{86400};          ///< missing → deactivated
-    seconds disabled_grace{60};    ///< disabled: sessions are closed after this
+    seconds grace{86400};        ///< missing → deactivated
+    seconds disabled_grace{60};  ///< disabled: sessions are closed after this
     double removal_percent = 5.0;
     std::uint32_t removal_min = 10;
     std::uint32_t removal_max = 500;

@@ -23,8 +23,8 @@ struct LogField {
     LogField(std::string_view k, bool v) : key(k), value(v ? "true" : "false") {}
 };
 
-/// Writes one event as one logfmt line: `ts=… level=… event=<event> key=value …`. Never a stanza's body, never a
-/// credential. Safe from any thread.
+/// Writes one event as one logfmt line: `ts=… level=… event=<event> key=value …`. Never a stanza's body,
+/// never a credential. Safe from any thread.
 void log_event(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});
 
 inline void log_debug(std::string_view event, std::initializer_list<LogField> fields = {}) {

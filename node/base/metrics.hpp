@@ -18,14 +18,16 @@ private:
     std::atomic<std::uint64_t> value_{0};
 };
 
-/// Process-wide registry of Prometheus metrics. Names as `hexad_<area>_<what>_<unit>`; labels are the text between
-/// the braces, e.g. `kind="message",direction="in"`, never a JID. Registering twice returns the same counter.
+/// Process-wide registry of Prometheus metrics. Names as `hexad_<area>_<what>_<unit>`; labels are the text
+/// between the braces, e.g. `kind="message",direction="in"`, never a JID. Registering twice returns the same
+/// counter.
 class Metrics {
 public:
     static Metrics& instance();
     Counter& counter(std::string_view name, std::string_view labels, std::string_view help);
     /// A gauge is read when it is asked for. `read` runs on the thread that renders (the protocol thread).
-    void gauge(std::string_view name, std::string_view labels, std::string_view help, std::function<double()> read);
+    void gauge(std::string_view name, std::string_view labels, std::string_view help,
+               std::function<double()> read);
     /// The text exposition format, version 0.0.4.
     std::string render() const;
 

@@ -18,7 +18,8 @@ std::string sha256(std::string_view bytes);  ///< 32 raw bytes
 /// Well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF).
 bool is_utf8(std::string_view bytes);
 
-/// XEP-0082 DateTime in UTC with microseconds as given: `2026-11-01T13:41:10.031000Z`; `format_time_s` to the second.
+/// XEP-0082 DateTime in UTC with microseconds as given: `2026-11-01T13:41:10.031000Z`; `format_time_s` to the
+/// second.
 std::string format_time(Timestamp at);
 std::string format_time_s(Timestamp at);
 /// XEP-0082 DateTime; fraction and offset allowed. Anything else is nothing.

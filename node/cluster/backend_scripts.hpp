@@ -7,10 +7,10 @@ namespace hexad {
 
 /// The delivery scripts, one object each (docs/delivery.md).
 struct ClusterBackend::Scripts {
-    RedisScript commit{script_source("commit")}, number{script_source("number")}, claim{script_source("claim")},
-        settle{script_source("settle")}, ack{script_source("ack")}, fill{script_source("fill")},
-        ending{script_source("ending")}, end{script_source("end")}, lease{script_source("lease")},
-        adopt{script_source("adopt")};
+    RedisScript commit{script_source("commit")}, number{script_source("number")},
+        claim{script_source("claim")}, settle{script_source("settle")}, ack{script_source("ack")},
+        fill{script_source("fill")}, ending{script_source("ending")}, end{script_source("end")},
+        lease{script_source("lease")}, adopt{script_source("adopt")};
 };
 
 }  // namespace hexad

@@ -1,11 +1,11 @@
 #include "cluster/cluster_backend.hpp"
-#include "cluster/backend_scripts.hpp"
 
 #include <charconv>
 
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "cluster/backend_scripts.hpp"
 #include "cluster/msgpack.hpp"
 #include "cluster/wire_codec.hpp"
 
@@ -29,8 +29,8 @@ std::string micros(Timestamp at) { return std::to_string(at.time_since_epoch().c
 
 }  // namespace
 
-ClusterBackend::ClusterBackend(asio::io_context& io, ClusterOptions options, StoreWriter& writer, OfflineStore& offline,
-                               EpochStore& epochs)
+ClusterBackend::ClusterBackend(asio::io_context& io, ClusterOptions options, StoreWriter& writer,
+                               OfflineStore& offline, EpochStore& epochs)
     : io_(io),
       options_(std::move(options)),
       writer_(writer),
@@ -53,7 +53,8 @@ std::string ClusterBackend::key(std::string_view kind, std::string_view name) co
 }
 
 std::vector<std::string> ClusterBackend::arguments(std::vector<std::string> own) const {
-    std::vector<std::string> words{prefix_, std::to_string(generation_), options_.node, std::to_string(incarnation_)};
+    std::vector<std::string> words{prefix_, std::to_string(generation_), options_.node,
+                                   std::to_string(incarnation_)};
     for (auto& word : own) words.push_back(std::move(word));
     return words;
 }
@@ -62,8 +63,8 @@ awaitable<Result<RedisReply>> ClusterBackend::run(const RedisScript& script, std
     co_return co_await script.run(commands_, arguments(std::move(own)));
 }
 
-awaitable<Result<RedisReply>> ClusterBackend::run_owned(const RedisScript& script, std::string sid, Epoch epoch,
-                                                        std::vector<std::string> own) {
+awaitable<Result<RedisReply>> ClusterBackend::run_owned(const RedisScript& script, std::string sid,
+                                                        Epoch epoch, std::vector<std::string> own) {
     std::vector<std::string> words{std::move(sid), std::to_string(epoch.g), std::to_string(epoch.e)};
     for (auto& word : own) words.push_back(std::move(word));
     // Nothing of a session is given up because Redis is away for a while.
@@ -111,7 +112,8 @@ awaitable<void> ClusterBackend::store_group(std::vector<ItemPtr> group) {
     }
     if (!batches.empty()) {
         struct Waiting {
-            explicit Waiting(asio::io_context& context) : timer(context, asio::steady_timer::time_point::max()) {}
+            explicit Waiting(asio::io_context& context)
+                : timer(context, asio::steady_timer::time_point::max()) {}
             asio::steady_timer timer;
             bool done = false;
             std::vector<CommitStatus> statuses;
@@ -151,8 +153,10 @@ void ClusterBackend::send_commit(const ItemPtr& item) {
 void ClusterBackend::commit_answered(const ItemPtr& item, Result<RedisReply> reply) {
     const auto what = reply && !reply->is_error() ? verdict(*reply) : std::string();
     if (what == "OK") {
-        for (const auto& p : reply->items[1].items) item->outcome.positions.push_back(static_cast<std::uint64_t>(p.integer));
-        for (const auto& p : reply->items[2].items) item->outcome.room_positions.push_back(static_cast<std::uint64_t>(p.integer));
+        for (const auto& p : reply->items[1].items)
+            item->outcome.positions.push_back(static_cast<std::uint64_t>(p.integer));
+        for (const auto& p : reply->items[2].items)
+            item->outcome.room_positions.push_back(static_cast<std::uint64_t>(p.integer));
     } else if (what == "DONE") {
         item->outcome.positions.assign(item->batch.appends.size(), 0);
     } else if (what == "ROUTE") {
@@ -163,8 +167,8 @@ void ClusterBackend::commit_answered(const ItemPtr& item, Result<RedisReply> rep
         item->outcome.status = CommitStatus::not_owner;
     } else {
         if (reply && reply->is_error()) log_error("redis_commit_failed", {{"error", reply->text}});
-        // Redis is away, or another generation: the outcome is unknown. The script is idempotent by counter and origin,
-        // so the batch is sent again, in its place, until an answer says what became of it.
+        // Redis is away, or another generation: the outcome is unknown. The script is idempotent by counter
+        // and origin, so the batch is sent again, in its place, until an answer says what became of it.
         if (stopping_) return;
         auto timer = std::make_shared<asio::steady_timer>(io_, milliseconds(100));
         timer->async_wait([this, item, timer](error_code) {
@@ -227,11 +231,26 @@ std::string ClusterBackend::encode(const Batch& b) const {
     }
     w.text("sessions").array(static_cast<std::uint32_t>(b.sessions.size()));
     for (const auto& s : b.sessions) {
-        w.map(10).text("sid").text(s.sid).text("jid").text(s.jid.to_string()).text("acc").text(std::to_string(s.account));
+        w.map(10)
+            .text("sid")
+            .text(s.sid)
+            .text("jid")
+            .text(s.jid.to_string())
+            .text("acc")
+            .text(std::to_string(s.account));
         w.text("g").text(std::to_string(s.epoch.g)).text("e").text(std::to_string(s.epoch.e));
-        w.text("mode").text(s.mode == SessionMode::bound ? "bound" : s.mode == SessionMode::filling ? "filling" : "live");
-        w.text("st").text(s.phase == SessionPhase::attached ? "attached" : s.phase == SessionPhase::detached ? "detached" : "ending");
-        w.text("till").text(micros(s.until)).text("res").text(s.resumable ? "1" : "0").text("state").text(s.state);
+        w.text("mode").text(s.mode == SessionMode::bound     ? "bound"
+                            : s.mode == SessionMode::filling ? "filling"
+                                                             : "live");
+        w.text("st").text(s.phase == SessionPhase::attached   ? "attached"
+                          : s.phase == SessionPhase::detached ? "detached"
+                                                              : "ending");
+        w.text("till")
+            .text(micros(s.until))
+            .text("res")
+            .text(s.resumable ? "1" : "0")
+            .text("state")
+            .text(s.state);
     }
     w.text("filling").array(static_cast<std::uint32_t>(b.filling.size()));
     for (const auto& sid : b.filling) w.text(sid);
@@ -243,19 +262,49 @@ std::string ClusterBackend::encode(const Batch& b) const {
     }
     w.text("rooms").array(static_cast<std::uint32_t>(b.room_inputs.size()));
     for (const auto& m : b.room_inputs) {
-        w.map(6).text("room").text(m.room.to_string()).text("src").text(m.origin.source).text("n").number(m.origin.n);
-        w.text("sub").number(m.origin.sub).text("home").text(home_of_room(m.room)).text("e").text(codec::encode(m));
+        w.map(6)
+            .text("room")
+            .text(m.room.to_string())
+            .text("src")
+            .text(m.origin.source)
+            .text("n")
+            .number(m.origin.n);
+        w.text("sub")
+            .number(m.origin.sub)
+            .text("home")
+            .text(home_of_room(m.room))
+            .text("e")
+            .text(codec::encode(m));
     }
     w.text("occupants").array(static_cast<std::uint32_t>(b.occupants.size()));
     for (const auto& o : b.occupants) {
-        w.map(4).text("room").text(o.room.to_string()).text("sid").text(o.sid).text("bytes").text(o.bytes).text("removed").boolean(o.removed);
+        w.map(4)
+            .text("room")
+            .text(o.room.to_string())
+            .text("sid")
+            .text(o.sid)
+            .text("bytes")
+            .text(o.bytes)
+            .text("removed")
+            .boolean(o.removed);
     }
     w.text("routes").array(static_cast<std::uint32_t>(b.routes.size()));
     for (const auto& c : b.routes) {
         RouteChange kept = c;
         kept.broadcast.clear();
-        w.map(6).text("u").text(c.account.to_string()).text("sid").text(c.entry.sid).text("ended").boolean(c.ended);
-        w.text("moves").boolean(c.moves_version).text("entry").text(codec::encode(kept)).text("change").text(codec::encode(c));
+        w.map(6)
+            .text("u")
+            .text(c.account.to_string())
+            .text("sid")
+            .text(c.entry.sid)
+            .text("ended")
+            .boolean(c.ended);
+        w.text("moves")
+            .boolean(c.moves_version)
+            .text("entry")
+            .text(codec::encode(kept))
+            .text("change")
+            .text(codec::encode(c));
     }
     w.text("notices").array(static_cast<std::uint32_t>(notices.size()));
     for (const auto& [node, bytes] : notices) w.map(2).text("node").text(node).text("bytes").text(bytes);
@@ -270,7 +319,8 @@ std::string ClusterBackend::encode(const Batch& b) const {
 
 // ---- session log ----
 
-Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::string& sid, const RedisReply& reply) {
+Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::string& sid,
+                                                                const RedisReply& reply) {
     const auto what = verdict(reply);
     if (what == "NONE" || what == "MOVED") return ClaimRefusal::unknown;
     if (what == "ACCOUNT") return ClaimRefusal::other_account;
@@ -290,8 +340,12 @@ Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::strin
     r.epoch = {to_number(fields["g"]), to_number(fields["e"])};
     r.in = to_number(fields["in"]);
     r.last = to_number(fields["L"]);
-    r.mode = fields["mode"] == "live" ? SessionMode::live : fields["mode"] == "filling" ? SessionMode::filling : SessionMode::bound;
-    r.phase = fields["st"] == "attached" ? SessionPhase::attached : fields["st"] == "ending" ? SessionPhase::ending : SessionPhase::detached;
+    r.mode = fields["mode"] == "live"      ? SessionMode::live
+             : fields["mode"] == "filling" ? SessionMode::filling
+                                           : SessionMode::bound;
+    r.phase = fields["st"] == "attached" ? SessionPhase::attached
+              : fields["st"] == "ending" ? SessionPhase::ending
+                                         : SessionPhase::detached;
     r.resumable = fields["res"] == "1";
     r.until = Timestamp(std::chrono::microseconds(static_cast<std::int64_t>(to_number(fields["until"]))));
     r.state = fields["state"];
@@ -305,15 +359,16 @@ Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::strin
     return out;
 }
 
-awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::claim(std::string sid, AccountId account, std::string) {
+awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::claim(std::string sid, AccountId account,
+                                                                      std::string) {
     std::vector<std::string> words{sid, std::to_string(account), "resume", "", ""};
     const auto reply = co_await run(scripts_->claim, std::move(words));
     if (!reply || reply->is_error()) co_return ClaimRefusal::unavailable;
     co_return read_claim(sid, *reply);
 }
 
-awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::adopt(std::string sid, std::string from, Timestamp until,
-                                                                      bool ending) {
+awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::adopt(std::string sid, std::string from,
+                                                                      Timestamp until, bool ending) {
     std::vector<std::string> words{sid, "", ending ? "end" : "adopt", micros(until), from};
     const auto reply = co_await run(scripts_->claim, std::move(words));
     if (!reply || reply->is_error()) co_return ClaimRefusal::unavailable;
@@ -323,7 +378,7 @@ awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::adopt(std::strin
 awaitable<Result<bool>> ClusterBackend::settle(std::string sid, Epoch epoch, std::uint32_t h) {
     std::vector<std::string> own{std::to_string(h)};
     const auto reply = co_await run_owned(scripts_->settle, std::move(sid), epoch, std::move(own));
-    co_return reply && verdict(*reply) == "OK";
+    co_return reply&& verdict(*reply) == "OK";
 }
 
 awaitable<Result<bool>> ClusterBackend::number(std::string sid, Epoch epoch, std::vector<Number> numbers) {
@@ -333,11 +388,12 @@ awaitable<Result<bool>> ClusterBackend::number(std::string sid, Epoch epoch, std
         own.push_back(std::to_string(n.number));
     }
     const auto reply = co_await run_owned(scripts_->number, std::move(sid), epoch, std::move(own));
-    co_return reply && verdict(*reply) == "OK";
+    co_return reply&& verdict(*reply) == "OK";
 }
 
 void ClusterBackend::ack(std::string sid, Epoch epoch, std::uint64_t position) {
-    std::vector<std::string> words{sid, std::to_string(epoch.g), std::to_string(epoch.e), std::to_string(position)};
+    std::vector<std::string> words{sid, std::to_string(epoch.g), std::to_string(epoch.e),
+                                   std::to_string(position)};
     // A lost acknowledgement costs nothing: the next one covers it.
     scripts_->ack.run(commands_, arguments(std::move(words)), [](Result<RedisReply>) {});
 }
@@ -402,9 +458,10 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
             if (!decoded) continue;
             if (decoded->entry.kind == EntryKind::iq) out.unanswered.push_back(decoded->entry);
             if (decoded->entry.kind != EntryKind::message) continue;
-            const bool elsewhere = std::any_of(decoded->co_targets.begin(), decoded->co_targets.end(), [&](const auto& target) {
-                return std::find(live.begin(), live.end(), target) != live.end();
-            });
+            const bool elsewhere =
+                std::any_of(decoded->co_targets.begin(), decoded->co_targets.end(), [&](const auto& target) {
+                    return std::find(live.begin(), live.end(), target) != live.end();
+                });
             if (elsewhere) continue;
             OfflineRow row;
             row.owner = account;
@@ -415,8 +472,8 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
             out.stored.push_back(row.stanza_id);
             due.push_back(std::move(row));
         }
-        if (!co_await offline_.put_back(account, sid, *jid, to_number(ending->items[2].text), to_number(ending->items[3].text),
-                                        std::move(due))) {
+        if (!co_await offline_.put_back(account, sid, *jid, to_number(ending->items[2].text),
+                                        to_number(ending->items[3].text), std::move(due))) {
             co_return StorageError::unavailable;
         }
         std::vector<std::string> own{ending->items[1].text, std::to_string(ending->items[6].integer), bytes};
@@ -430,9 +487,14 @@ awaitable<Result<std::optional<SessionTomb>>> ClusterBackend::tomb(std::string s
     co_return co_await offline_.tomb(std::move(sid));
 }
 
-awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox(Jid room, std::uint64_t position,
+awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox(Jid room,
+                                                                                 std::uint64_t position,
                                                                                  std::size_t limit) {
-    std::vector<std::string> words{"XRANGE", key("r", room.to_string()) + ":in", '(' + std::to_string(position) + "-0", "+", "COUNT",
+    std::vector<std::string> words{"XRANGE",
+                                   key("r", room.to_string()) + ":in",
+                                   '(' + std::to_string(position) + "-0",
+                                   "+",
+                                   "COUNT",
                                    std::to_string(limit)};
     const auto reply = co_await commands_.ask(std::move(words));
     if (!reply || reply->is_error()) co_return StorageError::unavailable;

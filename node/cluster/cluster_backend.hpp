@@ -15,7 +15,7 @@
 namespace hexad {
 
 struct ClusterOptions {
-    std::string id;       ///< of the cluster: all its keys are `{hexad:<id>}:…`
+    std::string id;  ///< of the cluster: all its keys are `{hexad:<id>}:…`
     std::string node;
     RedisOptions redis;
     milliseconds lease{10000};
@@ -35,8 +35,8 @@ struct ClusterEvents {
     std::function<void(const std::string& home, const std::string& serving, std::uint64_t epoch)> partition;
 };
 
-/// Committer and session log of a cluster: store rows through the StoreWriter, then one Redis script per batch
-/// (docs/delivery.md). Also this node's lease and its place in the change stream. Protocol thread.
+/// Committer and session log of a cluster: store rows through the StoreWriter, then one Redis script per
+/// batch (docs/delivery.md). Also this node's lease and its place in the change stream. Protocol thread.
 class ClusterBackend final : public Committer, public SessionLog {
 public:
     ClusterBackend(asio::io_context& io, ClusterOptions options, StoreWriter& writer, OfflineStore& offline,
@@ -54,7 +54,8 @@ public:
     /// Gives the lease back: the others know at once that this node is gone.
     awaitable<void> leave();
     bool active() const { return active_; }
-    /// Since when Redis answers without a break: other nodes' leases say nothing before they had the time to renew.
+    /// Since when Redis answers without a break: other nodes' leases say nothing before they had the time to
+    /// renew.
     SteadyClock::time_point connected_since() const { return connected_since_; }
     std::uint64_t generation() const { return generation_; }
     std::uint64_t incarnation() const { return incarnation_; }
@@ -70,8 +71,10 @@ public:
     awaitable<bool> adopt_partition(std::string home, std::uint64_t epoch);
     /// Sessions that `node` carries, from the session records.
     awaitable<Result<std::vector<std::string>>> sessions_of(std::string node);
-    /// Takes a lost node's session without its client (delivery §6). `ending`: for one that cannot be resumed.
-    awaitable<Result<ClaimedSession, ClaimRefusal>> adopt(std::string sid, std::string from, Timestamp until, bool ending);
+    /// Takes a lost node's session without its client (delivery §6). `ending`: for one that cannot be
+    /// resumed.
+    awaitable<Result<ClaimedSession, ClaimRefusal>> adopt(std::string sid, std::string from, Timestamp until,
+                                                          bool ending);
     awaitable<bool> put_node_state(std::string node, std::string bytes);
     awaitable<Result<std::map<std::string, std::string>>> node_states();
     void announce_account(const Jid& account);
@@ -83,17 +86,20 @@ public:
 
     // ---- SessionLog ----
     awaitable<Result<std::vector<SessionRecord>>> load_sessions() override;
-    awaitable<Result<ClaimedSession, ClaimRefusal>> claim(std::string sid, AccountId account, std::string node) override;
+    awaitable<Result<ClaimedSession, ClaimRefusal>> claim(std::string sid, AccountId account,
+                                                          std::string node) override;
     awaitable<Result<bool>> settle(std::string sid, Epoch epoch, std::uint32_t h) override;
     awaitable<Result<bool>> number(std::string sid, Epoch epoch, std::vector<Number> numbers) override;
     void ack(std::string sid, Epoch epoch, std::uint64_t position) override;
     awaitable<Result<Filled>> fill(std::string sid, Epoch epoch) override;
     awaitable<Result<Ended>> end(std::string sid, Epoch epoch, Batch farewell) override;
     awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) override;
-    awaitable<Result<std::vector<RoomEntry>>> room_inbox(Jid room, std::uint64_t position, std::size_t limit) override;
+    awaitable<Result<std::vector<RoomEntry>>> room_inbox(Jid room, std::uint64_t position,
+                                                         std::size_t limit) override;
     awaitable<Result<RoomState>> room_state(Jid room) override;
     awaitable<Result<std::vector<Jid>>> active_rooms() override;
-    /// Who serves a room's home node, and which nodes carry sessions of an account: asked while a batch is encoded.
+    /// Who serves a room's home node, and which nodes carry sessions of an account: asked while a batch is
+    /// encoded.
     std::function<std::string(const Jid& room)> home_of_room;
     std::function<std::vector<std::string>(const Jid& account)> nodes_of_account;
     std::function<std::optional<Jid>(AccountId)> account_name;
@@ -117,7 +123,8 @@ private:
     std::string encode(const Batch& batch) const;
     std::vector<std::string> arguments(std::vector<std::string> own) const;
     awaitable<Result<RedisReply>> run(const RedisScript& script, std::vector<std::string> own);
-    awaitable<Result<RedisReply>> run_owned(const RedisScript& script, std::string sid, Epoch epoch, std::vector<std::string> own);
+    awaitable<Result<RedisReply>> run_owned(const RedisScript& script, std::string sid, Epoch epoch,
+                                            std::vector<std::string> own);
     Result<ClaimedSession, ClaimRefusal> read_claim(const std::string& sid, const RedisReply& reply);
     std::string key(std::string_view kind, std::string_view name) const;
     awaitable<bool> agree_on_generation();

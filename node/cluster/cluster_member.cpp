@@ -4,8 +4,8 @@
 #include <boost/asio/co_spawn.hpp>
 
 #include "base/log.hpp"
-#include "cluster/cluster_backend.hpp"
 #include "cluster/backend_scripts.hpp"
+#include "cluster/cluster_backend.hpp"
 #include "cluster/unpack.hpp"
 #include "cluster/wire_codec.hpp"
 
@@ -30,15 +30,17 @@ bool id_less(const std::string& a, const std::string& b) { return to_number(a) <
 }  // namespace
 
 awaitable<void> ClusterBackend::load_scripts() {
-    for (const auto* name : {"commit", "number", "claim", "settle", "ack", "fill", "ending", "end", "lease", "adopt"}) {
+    for (const auto* name :
+         {"commit", "number", "claim", "settle", "ack", "fill", "ending", "end", "lease", "adopt"}) {
         std::vector<std::string> words{"SCRIPT", "LOAD", script_source(name)};
         const auto reply = co_await commands_.ask(std::move(words));
-        if (reply && reply->is_error()) log_error("redis_script_refused", {{"script", name}, {"error", reply->text}});
+        if (reply && reply->is_error())
+            log_error("redis_script_refused", {{"script", name}, {"error", reply->text}});
     }
 }
 
-/// Store and Redis must speak of the same incarnation of Redis; a Redis that is new or empty gets the store's next
-/// generation (delivery §7).
+/// Store and Redis must speak of the same incarnation of Redis; a Redis that is new or empty gets the store's
+/// next generation (delivery §7).
 awaitable<bool> ClusterBackend::agree_on_generation() {
     auto known = co_await epochs_.generation();
     if (!known) co_return false;
@@ -48,13 +50,14 @@ awaitable<bool> ClusterBackend::agree_on_generation() {
     const auto g = to_number(reply->items[0].text);
     const auto& run = commands_.run_id();
     if (g == 0 || g < known->g || reply->items[1].text != run) {
-        // Another process of Redis. What it kept by its log is as good as what it had if no write was lost; the
-        // generation moves so that nobody acts on what he read from the former one.
+        // Another process of Redis. What it kept by its log is as good as what it had if no write was lost;
+        // the generation moves so that nobody acts on what he read from the former one.
         if (known->run != run) {
             known = co_await epochs_.raise_generation(known->g, run);
             if (!known) co_return false;
         }
-        std::vector<std::string> open{"HSET", prefix_ + "gen", "g", std::to_string(known->g), "run", run, "state", "open"};
+        std::vector<std::string> open{"HSET", prefix_ + "gen", "g",   std::to_string(known->g), "run",
+                                      run,    "state",         "open"};
         const auto set = co_await commands_.ask(std::move(open));
         if (!set || set->is_error()) co_return false;
         log_warn("state_store_generation", {{"g", known->g}, {"had_data", g != 0}});
@@ -193,7 +196,8 @@ awaitable<void> ClusterBackend::tail() {
             co_await reader_.wait_connected(milliseconds(500));
             continue;
         }
-        std::vector<std::string> words{"XREAD", "COUNT", "1000", "BLOCK", "1000", "STREAMS", chg, bus, chg_position_, bus_position_};
+        std::vector<std::string> words{"XREAD",   "COUNT", "1000", "BLOCK",       "1000",
+                                       "STREAMS", chg,     bus,    chg_position_, bus_position_};
         const auto reply = co_await reader_.ask(std::move(words));
         if (!reply || reply->is_error()) {
             asio::steady_timer pause(io_, milliseconds(50));
@@ -211,12 +215,14 @@ awaitable<void> ClusterBackend::tail() {
             const auto& entries = stream.items[1].items;
             full = full || entries.size() >= 1000;
             for (const auto& entry : entries) {
-                items.push_back({&entry.items[0].text, &entry.items[1].items[1].text, &entry.items[1].items[3].text});
+                items.push_back(
+                    {&entry.items[0].text, &entry.items[1].items[1].text, &entry.items[1].items[3].text});
             }
             if (entries.empty()) continue;
             (stream.items[0].text == chg ? chg_position_ : bus_position_) = entries.back().items[0].text;
         }
-        std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return id_less(*a.id, *b.id); });
+        std::sort(items.begin(), items.end(),
+                  [](const Item& a, const Item& b) { return id_less(*a.id, *b.id); });
         for (const auto& item : items) handle(*item.kind, *item.data);
         if (!items.empty()) {
             const auto position = bus_position_;
@@ -282,11 +288,13 @@ awaitable<Result<std::map<std::string, bool>>> ClusterBackend::leases(std::vecto
     const auto reply = co_await commands_.ask(std::move(words));
     if (!reply || reply->items.size() != nodes.size()) co_return StorageError::unavailable;
     std::map<std::string, bool> out;
-    for (std::size_t i = 0; i < nodes.size(); ++i) out[nodes[i]] = reply->items[i].kind == RedisReply::Kind::text;
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+        out[nodes[i]] = reply->items[i].kind == RedisReply::Kind::text;
     co_return out;
 }
 
-awaitable<Result<std::map<std::string, ClusterBackend::Partition>>> ClusterBackend::partitions(std::vector<std::string> homes) {
+awaitable<Result<std::map<std::string, ClusterBackend::Partition>>> ClusterBackend::partitions(
+    std::vector<std::string> homes) {
     std::map<std::string, Partition> out;
     for (const auto& home : homes) {
         std::vector<std::string> words{"HMGET", key("part", home), "serving", "e"};
@@ -300,7 +308,7 @@ awaitable<Result<std::map<std::string, ClusterBackend::Partition>>> ClusterBacke
 awaitable<bool> ClusterBackend::adopt_partition(std::string home, std::uint64_t epoch) {
     std::vector<std::string> own{home, std::to_string(epoch)};
     const auto reply = co_await run(scripts_->adopt, std::move(own));
-    co_return reply && verdict(*reply) == "OK";
+    co_return reply&& verdict(*reply) == "OK";
 }
 
 awaitable<Result<std::vector<std::string>>> ClusterBackend::sessions_of(std::string node) {
@@ -328,12 +336,14 @@ awaitable<Result<std::map<std::string, std::string>>> ClusterBackend::node_state
     const auto reply = co_await commands_.ask(std::move(words));
     if (!reply || reply->is_error()) co_return StorageError::unavailable;
     std::map<std::string, std::string> out;
-    for (std::size_t i = 0; i + 1 < reply->items.size(); i += 2) out[reply->items[i].text] = reply->items[i + 1].text;
+    for (std::size_t i = 0; i + 1 < reply->items.size(); i += 2)
+        out[reply->items[i].text] = reply->items[i + 1].text;
     co_return out;
 }
 
 awaitable<Result<std::vector<SessionRecord>>> ClusterBackend::load_sessions() {
-    // A node that starts carries nothing: what it carried before is claimed by clients, or adopted by its peer.
+    // A node that starts carries nothing: what it carried before is claimed by clients, or adopted by its
+    // peer.
     co_return std::vector<SessionRecord>{};
 }
 

@@ -18,7 +18,8 @@ bool return_lease(const std::string& cluster, const std::string& node, const std
         rest.remove_prefix(8);
         const auto colon = rest.rfind(':');
         const std::string host(rest.substr(0, colon));
-        const int port = colon == std::string_view::npos ? 6379 : std::atoi(std::string(rest.substr(colon + 1)).c_str());
+        const int port =
+            colon == std::string_view::npos ? 6379 : std::atoi(std::string(rest.substr(colon + 1)).c_str());
         raw = redisConnectWithTimeout(host.c_str(), port, limit);
     }
     const std::unique_ptr<redisContext, void (*)(redisContext*)> context(raw, [](redisContext* c) {
@@ -28,9 +29,10 @@ bool return_lease(const std::string& cluster, const std::string& node, const std
     redisSetTimeout(raw, limit);
     if (!password.empty()) freeReplyObject(redisCommand(raw, "AUTH %b", password.data(), password.size()));
     const auto key = "{hexad:" + cluster + "}:lease:" + node;
-    constexpr const char* script = "if redis.call('GET', ARGV[1]) == ARGV[2] then return redis.call('DEL', ARGV[1]) end return 0";
-    auto* reply = static_cast<redisReply*>(redisCommand(raw, "EVAL %s 0 %b %b", script, key.data(), key.size(),
-                                                        incarnation.data(), incarnation.size()));
+    constexpr const char* script =
+        "if redis.call('GET', ARGV[1]) == ARGV[2] then return redis.call('DEL', ARGV[1]) end return 0";
+    auto* reply = static_cast<redisReply*>(redisCommand(raw, "EVAL %s 0 %b %b", script, key.data(),
+                                                        key.size(), incarnation.data(), incarnation.size()));
     const bool returned = reply != nullptr && reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
     if (reply != nullptr) freeReplyObject(reply);
     return returned;

@@ -6,7 +6,8 @@
 
 namespace hexad {
 
-/// Writes the MessagePack that Redis scripts unpack (cmsgpack). Only what they need: maps, arrays, strings, integers.
+/// Writes the MessagePack that Redis scripts unpack (cmsgpack). Only what they need: maps, arrays, strings,
+/// integers.
 class MsgpackWriter {
 public:
     MsgpackWriter& map(std::uint32_t entries) { return head(entries, 0x80, 15, 0xde, 0xdf); }
@@ -56,7 +57,8 @@ private:
         return *this;
     }
     void big(std::uint64_t value, int bytes) {
-        for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8) out_ += static_cast<char>(value >> shift & 0xff);
+        for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8)
+            out_ += static_cast<char>(value >> shift & 0xff);
     }
     std::string out_;
 };

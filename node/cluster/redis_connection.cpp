@@ -15,9 +15,15 @@ namespace {
 RedisReply convert(const redisReply* reply) {
     RedisReply out;
     switch (reply->type) {
-        case REDIS_REPLY_STRING: out.kind = RedisReply::Kind::text; break;
-        case REDIS_REPLY_STATUS: out.kind = RedisReply::Kind::status; break;
-        case REDIS_REPLY_ERROR: out.kind = RedisReply::Kind::error; break;
+        case REDIS_REPLY_STRING:
+            out.kind = RedisReply::Kind::text;
+            break;
+        case REDIS_REPLY_STATUS:
+            out.kind = RedisReply::Kind::status;
+            break;
+        case REDIS_REPLY_ERROR:
+            out.kind = RedisReply::Kind::error;
+            break;
         case REDIS_REPLY_INTEGER:
             out.kind = RedisReply::Kind::integer;
             out.integer = reply->integer;
@@ -27,7 +33,8 @@ RedisReply convert(const redisReply* reply) {
             out.items.reserve(reply->elements);
             for (std::size_t i = 0; i < reply->elements; ++i) out.items.push_back(convert(reply->element[i]));
             return out;
-        default: return out;
+        default:
+            return out;
     }
     out.text.assign(reply->str, static_cast<std::size_t>(reply->len));
     return out;
@@ -67,7 +74,8 @@ std::string info_field(const std::string& info, std::string_view name) {
 }  // namespace
 
 struct RedisConnection::Core : std::enable_shared_from_this<Core> {
-    Core(asio::io_context& context, RedisOptions o) : io(context), options(std::move(o)), retry(context), watchdog(context) {}
+    Core(asio::io_context& context, RedisOptions o)
+        : io(context), options(std::move(o)), retry(context), watchdog(context) {}
 
     asio::io_context& io;
     RedisOptions options;
@@ -113,7 +121,9 @@ const std::string& RedisConnection::run_id() const { return core_->run_id; }
 
 void RedisConnection::command(const std::vector<std::string_view>& words, Done done) {
     if (!core_->up) {
-        asio::post(core_->io, [done = std::move(done)] { done(asio::error::make_error_code(asio::error::not_connected)); });
+        asio::post(core_->io, [done = std::move(done)] {
+            done(asio::error::make_error_code(asio::error::not_connected));
+        });
         return;
     }
     core_->send(words, std::move(done));
@@ -151,7 +161,8 @@ awaitable<Result<RedisReply>> RedisConnection::Core::ask(std::vector<std::string
 
 void RedisConnection::Core::send(const std::vector<std::string_view>& words, Done done) {
     if (!stream) {
-        asio::post(io, [done = std::move(done)] { done(asio::error::make_error_code(asio::error::not_connected)); });
+        asio::post(
+            io, [done = std::move(done)] { done(asio::error::make_error_code(asio::error::not_connected)); });
         return;
     }
     std::vector<const char*> argv;
@@ -163,7 +174,8 @@ void RedisConnection::Core::send(const std::vector<std::string_view>& words, Don
         lengths.push_back(word.size());
     }
     char* text = nullptr;
-    const auto size = redisFormatCommandArgv(&text, static_cast<int>(words.size()), argv.data(), lengths.data());
+    const auto size =
+        redisFormatCommandArgv(&text, static_cast<int>(words.size()), argv.data(), lengths.data());
     waiting.emplace_back(std::move(done), SteadyClock::now());
     stream->send(std::string_view(text, static_cast<std::size_t>(size)));
     redisFreeCommand(text);
@@ -184,14 +196,15 @@ awaitable<error_code> RedisConnection::Core::connect() {
     const auto address = parse_address(options.url);
     if (!address.path.empty()) {
         asio::local::stream_protocol::socket socket(io);
-        const auto [error] = co_await socket.async_connect(asio::local::stream_protocol::endpoint(address.path),
-                                                           asio::as_tuple(asio::use_awaitable));
+        const auto [error] = co_await socket.async_connect(
+            asio::local::stream_protocol::endpoint(address.path), asio::as_tuple(asio::use_awaitable));
         if (error) co_return error;
         stream = std::make_unique<TlsStream>(StreamSocket(std::move(socket)));
         co_return error_code{};
     }
     asio::ip::tcp::resolver resolver(io);
-    const auto [resolve_error, found] = co_await resolver.async_resolve(address.host, address.port, asio::as_tuple(asio::use_awaitable));
+    const auto [resolve_error, found] =
+        co_await resolver.async_resolve(address.host, address.port, asio::as_tuple(asio::use_awaitable));
     if (resolve_error) co_return resolve_error;
     error_code last = asio::error::host_not_found;
     for (const auto& entry : found) {
@@ -206,7 +219,8 @@ awaitable<error_code> RedisConnection::Core::connect() {
         limit.async_wait([&socket](error_code e) {
             if (!e) socket.close(e);
         });
-        const auto [error] = co_await socket.async_connect(entry.endpoint(), asio::as_tuple(asio::use_awaitable));
+        const auto [error] =
+            co_await socket.async_connect(entry.endpoint(), asio::as_tuple(asio::use_awaitable));
         limit.cancel();
         last = error;
         if (error || !socket.is_open()) continue;
@@ -323,7 +337,8 @@ awaitable<void> RedisConnection::Core::run() {
 
 RedisScript::RedisScript(std::string source) : source_(std::move(source)), sha_(hex_encode(sha1(source_))) {}
 
-void RedisScript::run(RedisConnection& connection, std::vector<std::string> words, RedisConnection::Done done) const {
+void RedisScript::run(RedisConnection& connection, std::vector<std::string> words,
+                      RedisConnection::Done done) const {
     std::vector<std::string_view> command{"EVALSHA", sha_, "0"};
     command.insert(command.end(), words.begin(), words.end());
     auto kept = std::make_shared<std::vector<std::string>>(std::move(words));
@@ -338,7 +353,8 @@ void RedisScript::run(RedisConnection& connection, std::vector<std::string> word
     });
 }
 
-awaitable<Result<RedisReply>> RedisScript::run(RedisConnection& connection, std::vector<std::string> words) const {
+awaitable<Result<RedisReply>> RedisScript::run(RedisConnection& connection,
+                                               std::vector<std::string> words) const {
     std::vector<std::string> command{"EVALSHA", sha_, "0"};
     command.insert(command.end(), words.begin(), words.end());
     auto reply = co_await connection.ask(std::move(command));

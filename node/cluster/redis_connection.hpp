@@ -29,24 +29,26 @@ struct RedisReply {
 };
 
 struct RedisOptions {
-    std::string url;            ///< redis://host:port, rediss://host:port (TLS) or unix:/path
-    std::string password;       ///< empty = none
-    std::string ca_file;        ///< for rediss
-    std::string source_address; ///< local address to bind to, empty = any
-    milliseconds timeout{5000}; ///< a connection that answers nothing for so long is closed
+    std::string url;             ///< redis://host:port, rediss://host:port (TLS) or unix:/path
+    std::string password;        ///< empty = none
+    std::string ca_file;         ///< for rediss
+    std::string source_address;  ///< local address to bind to, empty = any
+    milliseconds timeout{5000};  ///< a connection that answers nothing for so long is closed
 };
 
-/// One connection to Redis: commands of one loop turn go out together, replies come back in order. Reconnects by itself
-/// with growing pauses. Protocol thread.
+/// One connection to Redis: commands of one loop turn go out together, replies come back in order. Reconnects
+/// by itself with growing pauses. Protocol thread.
 ///
-/// A command that was under way when the connection broke ends with an error; whether it was executed is unknown.
+/// A command that was under way when the connection broke ends with an error; whether it was executed is
+/// unknown.
 class RedisConnection {
 public:
     RedisConnection(asio::io_context& io, RedisOptions options);
     ~RedisConnection();
     RedisConnection(const RedisConnection&) = delete;
 
-    /// Connects, now and again whenever it breaks. `checked`: refuses Redis < 7 and an evicting memory policy.
+    /// Connects, now and again whenever it breaks. `checked`: refuses Redis < 7 and an evicting memory
+    /// policy.
     void start();
     void stop();
     bool connected() const;
@@ -56,7 +58,8 @@ public:
     std::function<void(bool up)> on_state;
 
     using Done = std::function<void(Result<RedisReply>)>;
-    /// Sends a command. Not connected: `done` runs at once with not_connected. A reply of type error is a value.
+    /// Sends a command. Not connected: `done` runs at once with not_connected. A reply of type error is a
+    /// value.
     void command(const std::vector<std::string_view>& words, Done done);
     awaitable<Result<RedisReply>> ask(std::vector<std::string> words);
     /// Waits until the connection is up; false after `time`.

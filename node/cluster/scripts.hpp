@@ -5,7 +5,8 @@
 
 namespace hexad {
 
-/// Source of cluster/scripts/<name>.lua behind the common prelude. Throws std::out_of_range for a name that is none.
+/// Source of cluster/scripts/<name>.lua behind the common prelude. Throws std::out_of_range for a name that
+/// is none.
 std::string script_source(std::string_view name);
 
 }  // namespace hexad

@@ -6,8 +6,8 @@
 
 namespace hexad {
 
-/// Reads the MessagePack that Redis scripts write (cmsgpack): flat arrays of strings and numbers. Broken input gives
-/// zeros and empty strings, and `failed`.
+/// Reads the MessagePack that Redis scripts write (cmsgpack): flat arrays of strings and numbers. Broken
+/// input gives zeros and empty strings, and `failed`.
 class Unpacker {
 public:
     explicit Unpacker(std::string_view bytes) : in_(bytes) {}
@@ -45,15 +45,25 @@ public:
         const auto head = byte();
         if (head < 0x80) return head;
         switch (head) {
-            case 0xcc: return big(1);
-            case 0xcd: return big(2);
-            case 0xce: return big(4);
-            case 0xcf: return big(8);
-            case 0xd0: return big(1);
-            case 0xd1: return big(2);
-            case 0xd2: return big(4);
-            case 0xd3: return big(8);
-            default: failed_ = true; return 0;
+            case 0xcc:
+                return big(1);
+            case 0xcd:
+                return big(2);
+            case 0xce:
+                return big(4);
+            case 0xcf:
+                return big(8);
+            case 0xd0:
+                return big(1);
+            case 0xd1:
+                return big(2);
+            case 0xd2:
+                return big(4);
+            case 0xd3:
+                return big(8);
+            default:
+                failed_ = true;
+                return 0;
         }
     }
     bool failed() const { return failed_; }

@@ -30,7 +30,8 @@ std::string encode(const LogAppend& append) {
 
 std::optional<DecodedEntry> decode_entry(const std::string& bytes) {
     wire::Entry m;
-    if (!m.ParseFromString(bytes) || m.kind() > static_cast<std::uint32_t>(EntryKind::iq)) return std::nullopt;
+    if (!m.ParseFromString(bytes) || m.kind() > static_cast<std::uint32_t>(EntryKind::iq))
+        return std::nullopt;
     DecodedEntry out;
     out.entry.kind = static_cast<EntryKind>(m.kind());
     out.entry.origin = {m.source(), m.n(), m.sub()};
@@ -64,7 +65,8 @@ std::string encode(const RouteChange& change) {
 std::optional<RouteChange> decode_route(const std::string& bytes) {
     wire::Route m;
     RouteChange out;
-    if (!m.ParseFromString(bytes) || !read_jid(m.account(), out.account) || !read_jid(m.jid(), out.entry.jid)) {
+    if (!m.ParseFromString(bytes) || !read_jid(m.account(), out.account) ||
+        !read_jid(m.jid(), out.entry.jid)) {
         return std::nullopt;
     }
     auto& e = out.entry;
@@ -99,7 +101,8 @@ std::string encode(const Notice& notice) {
 std::optional<Notice> decode_notice(const std::string& bytes) {
     wire::Notice m;
     Notice out;
-    if (!m.ParseFromString(bytes) || m.audience() > static_cast<std::uint32_t>(Notice::Audience::block_interested) ||
+    if (!m.ParseFromString(bytes) ||
+        m.audience() > static_cast<std::uint32_t>(Notice::Audience::block_interested) ||
         !read_jid(m.account(), out.account)) {
         return std::nullopt;
     }
@@ -125,7 +128,8 @@ std::string encode(const RoomInput& input) {
 std::optional<RoomInput> decode_room_input(const std::string& bytes) {
     wire::RoomInput m;
     RoomInput out;
-    if (!m.ParseFromString(bytes) || !read_jid(m.room(), out.room) || !read_jid(m.from(), out.from)) return std::nullopt;
+    if (!m.ParseFromString(bytes) || !read_jid(m.room(), out.room) || !read_jid(m.from(), out.from))
+        return std::nullopt;
     out.origin = {m.source(), m.n(), m.sub()};
     out.sid = m.sid();
     out.xml = make_bytes(m.xml());

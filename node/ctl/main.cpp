@@ -29,7 +29,9 @@ struct Connection {
         std::string base = url;
         if (base.empty()) {
             const char* data = std::getenv("HEXAD_DATA");
-            base = "unix:" + (socket.empty() ? std::string(data != nullptr ? data : "hexad-data") + "/admin.sock" : socket);
+            base =
+                "unix:" + (socket.empty() ? std::string(data != nullptr ? data : "hexad-data") + "/admin.sock"
+                                          : socket);
         }
         HttpClient client(base, ca_file, hexad::milliseconds(120000));
         if (!token_file.empty()) {
@@ -57,7 +59,8 @@ std::string cell(const json::value& value) {
 /// A list of objects as a table, one object as lines `key: value`.
 void print(const json::value& value) {
     if (value.is_object()) {
-        for (const auto& [key, item] : value.as_object()) std::cout << std::string(key) << ": " << cell(item) << '\n';
+        for (const auto& [key, item] : value.as_object())
+            std::cout << std::string(key) << ": " << cell(item) << '\n';
         return;
     }
     if (!value.is_array() || value.as_array().empty()) {
@@ -69,7 +72,8 @@ void print(const json::value& value) {
     std::vector<std::vector<std::string>> rows{{}};
     for (const auto& column : columns) {
         rows.front().push_back(column);
-        for (auto& c : rows.front().back()) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+        for (auto& c : rows.front().back())
+            c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     }
     for (const auto& item : value.as_array()) {
         std::vector<std::string> row;
@@ -93,7 +97,8 @@ void print(const json::value& value) {
     }
 }
 
-int call(const Connection& connection, std::string_view method, const std::string& path, const std::string& body = {}) {
+int call(const Connection& connection, std::string_view method, const std::string& path,
+         const std::string& body = {}) {
     const auto reply = connection.open().request(method, path, body);
     if (!reply) {
         std::cerr << "hexactl: " << reply.error() << '\n';
@@ -103,7 +108,8 @@ int call(const Connection& connection, std::string_view method, const std::strin
     const auto value = json::parse(reply->body, error);
     if (reply->status >= 400) {
         const auto* text = !error && value.is_object() ? value.as_object().if_contains("error") : nullptr;
-        std::cerr << "hexactl: " << (text != nullptr ? cell(*text) : "status " + std::to_string(reply->status)) << '\n';
+        std::cerr << "hexactl: "
+                  << (text != nullptr ? cell(*text) : "status " + std::to_string(reply->status)) << '\n';
         return reply->status >= 500 ? unreachable : refused;
     }
     if (connection.as_json || error) {
@@ -119,10 +125,12 @@ int call(const Connection& connection, std::string_view method, const std::strin
 int main(int argc, char** argv) {
     CLI::App app{"hexactl: the administrator's command line of hexad"};
     Connection connection;
-    app.add_option("--socket", connection.socket, "Admin socket of the node (default: $HEXAD_DATA/admin.sock or ./hexad-data/admin.sock)");
+    app.add_option("--socket", connection.socket,
+                   "Admin socket of the node (default: $HEXAD_DATA/admin.sock or ./hexad-data/admin.sock)");
     app.add_option("--url", connection.url, "Admin API over TCP, e.g. http://127.0.0.11:5280");
     app.add_option("--token-file", connection.token_file, "File with the bearer token for --url");
-    app.add_option("--ca-file", connection.ca_file, "Authority that signed the certificate of an https --url");
+    app.add_option("--ca-file", connection.ca_file,
+                   "Authority that signed the certificate of an https --url");
     app.add_flag("--json", connection.as_json, "Print JSON as the API gave it");
     app.require_subcommand(1);
     app.fallthrough();
@@ -139,20 +147,24 @@ int main(int argc, char** argv) {
     add->add_option("--password", password, "Password; asked of standard input if absent");
     add->callback([&] {
         if (password.empty()) std::getline(std::cin, password);
-        status = call(connection, "POST", "/v1/users", json::serialize(json::object{{"jid", jid}, {"password", password}}));
+        status = call(connection, "POST", "/v1/users",
+                      json::serialize(json::object{{"jid", jid}, {"password", password}}));
     });
     auto* passwd = user->add_subcommand("password", "Sets an account's password");
     passwd->add_option("jid", jid)->required();
     passwd->add_option("--password", password);
     passwd->callback([&] {
         if (password.empty()) std::getline(std::cin, password);
-        status = call(connection, "PUT", path_of("/v1/users", jid), json::serialize(json::object{{"password", password}}));
+        status = call(connection, "PUT", path_of("/v1/users", jid),
+                      json::serialize(json::object{{"password", password}}));
     });
     for (const std::string state : {"disable", "enable"}) {
-        auto* command = user->add_subcommand(state, state == "disable" ? "Refuses logins and ends sessions" : "Allows logins again");
+        auto* command = user->add_subcommand(
+            state, state == "disable" ? "Refuses logins and ends sessions" : "Allows logins again");
         command->add_option("jid", jid)->required();
         command->callback([&, state] {
-            const auto body = json::serialize(json::object{{"state", state == "disable" ? "disabled" : "active"}});
+            const auto body =
+                json::serialize(json::object{{"state", state == "disable" ? "disabled" : "active"}});
             status = call(connection, "PUT", path_of("/v1/users", jid), body);
         });
     }
@@ -180,19 +192,25 @@ int main(int argc, char** argv) {
     });
 
     auto* session = app.add_subcommand("session", "Sessions of clients")->require_subcommand(1);
-    session->add_subcommand("list", "All sessions of the node")->callback([&] { status = call(connection, "GET", "/v1/sessions"); });
+    session->add_subcommand("list", "All sessions of the node")->callback([&] {
+        status = call(connection, "GET", "/v1/sessions");
+    });
     auto* end = session->add_subcommand("end", "Ends a session");
     end->add_option("jid", jid, "Full address")->required();
     end->callback([&] { status = call(connection, "DELETE", path_of("/v1/sessions", jid)); });
 
     auto* room = app.add_subcommand("room", "Rooms")->require_subcommand(1);
-    room->add_subcommand("list", "All rooms")->callback([&] { status = call(connection, "GET", "/v1/rooms"); });
+    room->add_subcommand("list", "All rooms")->callback([&] {
+        status = call(connection, "GET", "/v1/rooms");
+    });
     auto* destroy = room->add_subcommand("destroy", "Destroys a room");
     destroy->add_option("jid", jid)->required();
     destroy->callback([&] { status = call(connection, "DELETE", path_of("/v1/rooms", jid)); });
 
     auto* node = app.add_subcommand("node", "Nodes of the cluster")->require_subcommand(1);
-    node->add_subcommand("list", "All nodes and their state")->callback([&] { status = call(connection, "GET", "/v1/nodes"); });
+    node->add_subcommand("list", "All nodes and their state")->callback([&] {
+        status = call(connection, "GET", "/v1/nodes");
+    });
 
     auto* config = app.add_subcommand("config", "The configuration file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "Reads a file and names every fault");

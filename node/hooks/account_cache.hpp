@@ -16,8 +16,9 @@ using AccountPtr = std::shared_ptr<AccountData>;
 
 /// The accounts that this node has in memory, and who watches whom. Protocol thread.
 ///
-/// An account stays as long as somebody holds it (a session does) and some time longer, up to `capacity` accounts that
-/// nobody holds. `watchers` answers "which accounts in memory have a subscription to this contact's presence".
+/// An account stays as long as somebody holds it (a session does) and some time longer, up to `capacity`
+/// accounts that nobody holds. `watchers` answers "which accounts in memory have a subscription to this
+/// contact's presence".
 class AccountCache {
 public:
     AccountCache(Store& store, std::size_t capacity) : store_(store), capacity_(capacity) {}
@@ -31,8 +32,8 @@ public:
     awaitable<Result<AccountPtr>> load(Jid bare);
     /// Makes a decided change in memory, at once; the store follows with the batch.
     void apply(AccountData& account, const AccountChange& change);
-    /// Forgets it (a change was refused, an account was created or removed elsewhere). Holders keep the old object; the
-    /// next load replaces its content in place, so that sessions see the fresh state.
+    /// Forgets it (a change was refused, an account was created or removed elsewhere). Holders keep the old
+    /// object; the next load replaces its content in place, so that sessions see the fresh state.
     awaitable<Result<AccountPtr>> reload(Jid bare);
     void forget_missing(const Jid& bare) { missing_.erase(bare); }
     void remove(const Jid& bare);

@@ -13,7 +13,8 @@ Result<ArchiveQuery, StanzaError> read_archive_query(const Element& query, std::
     out.limit = std::min<std::size_t>(50, page_limit);
     if (const auto* x = query.find("x", ns::data_forms)) {
         const auto form = read_form(*x);
-        if (!form || form->form_type != ns::mam) return StanzaError::bad_request("the form is not an archive query");
+        if (!form || form->form_type != ns::mam)
+            return StanzaError::bad_request("the form is not an archive query");
         for (const auto& [var, values] : form->values) {
             if (var == "FORM_TYPE") continue;
             const auto value = values.empty() ? std::string() : values.front();
@@ -42,7 +43,8 @@ Result<ArchiveQuery, StanzaError> read_archive_query(const Element& query, std::
             const auto text = max->text();
             std::size_t value = 0;
             const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-            if (ec != std::errc{} || end != text.data() + text.size()) return StanzaError::bad_request("max is no number");
+            if (ec != std::errc{} || end != text.data() + text.size())
+                return StanzaError::bad_request("max is no number");
             out.limit = std::min(value, page_limit);
         }
         if (const auto* before = set->find("before", ns::rsm)) out.before_id = before->text();
@@ -51,8 +53,8 @@ Result<ArchiveQuery, StanzaError> read_archive_query(const Element& query, std::
     return out;
 }
 
-std::vector<Bytes> archive_messages(const ArchivePage& page, const Element& query, const Jid& by, const Jid& to,
-                                    const std::string& type) {
+std::vector<Bytes> archive_messages(const ArchivePage& page, const Element& query, const Jid& by,
+                                    const Jid& to, const std::string& type) {
     std::vector<Bytes> out;
     const bool flip = query.find("flip-page", ns::mam) != nullptr;
     const auto one = [&](const ArchiveItem& item) {
@@ -71,7 +73,8 @@ std::vector<Bytes> archive_messages(const ArchivePage& page, const Element& quer
             append_escaped(text, query.attr("queryid"), true);
             text += '\'';
         }
-        text += "><forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='" + format_time(item.at) + "'/>";
+        text += "><forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='" +
+                format_time(item.at) + "'/>";
         constexpr std::string_view open = "<message";
         if (item.xml.starts_with(open)) {
             text += "<message xmlns='jabber:client'";
@@ -121,8 +124,12 @@ Element archive_form() {
 Element archive_metadata(const std::optional<ArchiveSpan>& span) {
     Element metadata("metadata", ns::mam);
     if (span) {
-        metadata.add(Element("start", ns::mam).set("id", span->first.stanza_id).set("timestamp", format_time(span->first.at)));
-        metadata.add(Element("end", ns::mam).set("id", span->last.stanza_id).set("timestamp", format_time(span->last.at)));
+        metadata.add(Element("start", ns::mam)
+                         .set("id", span->first.stanza_id)
+                         .set("timestamp", format_time(span->first.at)));
+        metadata.add(Element("end", ns::mam)
+                         .set("id", span->last.stanza_id)
+                         .set("timestamp", format_time(span->last.at)));
     }
     return metadata;
 }

@@ -27,7 +27,8 @@ struct StanzaFromClient {
     SessionState& session;
     Stanza& stanza;
     Batch& batch;
-    /// A guard that refuses says why here (an error goes back unless the stanza is one itself) and answers `handled`.
+    /// A guard that refuses says why here (an error goes back unless the stanza is one itself) and answers
+    /// `handled`.
     std::optional<StanzaError> refusal;
 };
 
@@ -35,18 +36,18 @@ struct StanzaFromClient {
 struct MessageTarget {
     const RouteEntry* session;
     EntryKind kind = EntryKind::message;
-    Bytes xml;            ///< empty: the message itself
-    bool logged = true;   ///< false: a Notice (delivered at most once)
+    Bytes xml;           ///< empty: the message itself
+    bool logged = true;  ///< false: a Notice (delivered at most once)
 };
 
 /// A message on its way to a local account, after the delivery rules of RFC 6121 §8.5 chose its recipients.
 /// `observe` handlers archive it, add ids and further targets (carbons); `act` delivers.
 struct MessageToAccount {
-    const Stanza& stanza;          ///< as sent
-    Element& xml;                  ///< what the recipients get; handlers may add children
+    const Stanza& stanza;  ///< as sent
+    Element& xml;          ///< what the recipients get; handlers may add children
     AccountData& recipient;
-    SessionState* sender;          ///< nullptr if a room or service sends it
-    std::string stanza_id;         ///< derived, the same after a repeat
+    SessionState* sender;   ///< nullptr if a room or service sends it
+    std::string stanza_id;  ///< derived, the same after a repeat
     Timestamp at;
     std::vector<MessageTarget>& targets;
     bool deliverable_offline = false;  ///< the rules say: nobody is there, keep it if it may be kept
@@ -54,7 +55,8 @@ struct MessageToAccount {
     bool archived = false;  ///< set by the archive
 };
 
-/// A local client sent a message to anybody (also a room or a foreign JID). For the sender's own archive and carbons.
+/// A local client sent a message to anybody (also a room or a foreign JID). For the sender's own archive and
+/// carbons.
 struct MessageFromAccount {
     const Stanza& stanza;
     Element& xml;  ///< the sender's copy; handlers may add children
@@ -65,13 +67,14 @@ struct MessageFromAccount {
     Batch& batch;
 };
 
-/// A resource sends its first available presence (RFC 6121 §4.2). Runs after the route change is known everywhere, so
-/// that two contacts who come at the same moment see each other.
+/// A resource sends its first available presence (RFC 6121 §4.2). Runs after the route change is known
+/// everywhere, so that two contacts who come at the same moment see each other.
 struct ResourceAvailable {
     SessionState& session;
 };
 
-/// A resource went offline: it said so, its stream ended, or its resumption time ran out. Runs once per availability.
+/// A resource went offline: it said so, its stream ended, or its resumption time ran out. Runs once per
+/// availability.
 struct ResourceUnavailable {
     SessionState& session;
     std::string status;  ///< text of the unavailable presence

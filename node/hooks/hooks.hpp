@@ -13,7 +13,8 @@
 
 namespace hexad {
 
-/// Whom a request is addressed to. `service` is the label in front of a host name: `rooms`, `upload`; empty otherwise.
+/// Whom a request is addressed to. `service` is the label in front of a host name: `rooms`, `upload`; empty
+/// otherwise.
 struct Target {
     enum class Kind { server, account, service } kind = Kind::server;
     std::string service;
@@ -40,15 +41,16 @@ using IqAnswer = std::function<awaitable<IqResult>(IqRequest&)>;
 /// Decides on a request at once; its effects go into the batch.
 using IqDecision = std::function<IqResult(IqRequest&, Batch&)>;
 
-/// What the modules registered: events in phases, requests by (target, payload), disco features, identities, items.
-/// Protocol thread; filled at start.
+/// What the modules registered: events in phases, requests by (target, payload), disco features, identities,
+/// items. Protocol thread; filled at start.
 class Hooks {
 public:
     template <class Event>
     void on(Phase phase, std::function<Verdict(Event&)> handler) {
         handlers<Event>()[static_cast<int>(phase)].push_back(std::move(handler));
     }
-    /// Runs the handlers of an event: guard, observe, act, each in order of registration. `handled` ends the chain.
+    /// Runs the handlers of an event: guard, observe, act, each in order of registration. `handled` ends the
+    /// chain.
     template <class Event>
     Verdict run(Event& event) {
         for (auto& phase : handlers<Event>()) {
@@ -70,7 +72,9 @@ public:
         friend auto operator<=>(const Identity&, const Identity&) = default;
     };
     void feature(const Target& target, std::string_view name) { features_[target].emplace(name); }
-    void identity(const Target& target, Identity identity) { identities_[target].insert(std::move(identity)); }
+    void identity(const Target& target, Identity identity) {
+        identities_[target].insert(std::move(identity));
+    }
     const std::set<std::string>& features(const Target& target) const;
     const std::set<Identity>& identities(const Target& target) const;
     /// Form appended to the disco#info of a target (XEP-0128), e.g. the upload limit.
@@ -93,8 +97,9 @@ private:
     using Lists = std::tuple<std::array<std::vector<std::function<Verdict(Events&)>>, 3>...>;
     using Key = std::tuple<Target, bool, QName>;
 
-    Lists<SessionBound, StanzaFromClient, MessageToAccount, MessageFromAccount, ResourceAvailable, ResourceUnavailable,
-          SessionClosed, RosterChanged, ContactRemoved, AccountRemoved, RoomInputArrived, NodeStarted>
+    Lists<SessionBound, StanzaFromClient, MessageToAccount, MessageFromAccount, ResourceAvailable,
+          ResourceUnavailable, SessionClosed, RosterChanged, ContactRemoved, AccountRemoved, RoomInputArrived,
+          NodeStarted>
         lists_;
     std::map<Key, IqAnswer> answers_;
     std::map<Key, IqDecision> decisions_;

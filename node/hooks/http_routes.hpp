@@ -7,11 +7,12 @@
 
 namespace hexad {
 
-/// What a module needs of the node's HTTPS service without knowing about sockets: where it is reached, and its options.
+/// What a module needs of the node's HTTPS service without knowing about sockets: where it is reached, and
+/// its options.
 struct HttpOptions {
-    std::string public_url;   ///< `https://host:port`, no slash at the end
-    std::string files;        ///< directory of uploaded files
-    std::string secret;       ///< key that signs upload slots, the same on all nodes
+    std::string public_url;                           ///< `https://host:port`, no slash at the end
+    std::string files;                                ///< directory of uploaded files
+    std::string secret;                               ///< key that signs upload slots, the same on all nodes
     std::uint64_t max_upload = 100ull * 1024 * 1024;  ///< bytes
 };
 

@@ -10,7 +10,8 @@
 
 namespace hexad {
 
-/// A feature: one XEP or one part of RFC 6121. It registers handlers at construction and meets others through events.
+/// A feature: one XEP or one part of RFC 6121. It registers handlers at construction and meets others through
+/// events.
 class Module {
 public:
     virtual ~Module() = default;
@@ -35,20 +36,28 @@ public:
         hooks_.on<Event>(phase, [module, handler](Event& event) { return (module->*handler)(event); });
     }
     template <class M>
-    void on_get(const Target& target, const QName& payload, M* module, awaitable<IqResult> (M::*handler)(IqRequest&)) {
-        hooks_.answer(target, false, payload, [module, handler](IqRequest& r) { return (module->*handler)(r); });
+    void on_get(const Target& target, const QName& payload, M* module,
+                awaitable<IqResult> (M::*handler)(IqRequest&)) {
+        hooks_.answer(target, false, payload,
+                      [module, handler](IqRequest& r) { return (module->*handler)(r); });
     }
     template <class M>
-    void on_set(const Target& target, const QName& payload, M* module, awaitable<IqResult> (M::*handler)(IqRequest&)) {
-        hooks_.answer(target, true, payload, [module, handler](IqRequest& r) { return (module->*handler)(r); });
+    void on_set(const Target& target, const QName& payload, M* module,
+                awaitable<IqResult> (M::*handler)(IqRequest&)) {
+        hooks_.answer(target, true, payload,
+                      [module, handler](IqRequest& r) { return (module->*handler)(r); });
     }
     template <class M>
-    void decide_get(const Target& target, const QName& payload, M* module, IqResult (M::*handler)(IqRequest&, Batch&)) {
-        hooks_.decide(target, false, payload, [module, handler](IqRequest& r, Batch& b) { return (module->*handler)(r, b); });
+    void decide_get(const Target& target, const QName& payload, M* module,
+                    IqResult (M::*handler)(IqRequest&, Batch&)) {
+        hooks_.decide(target, false, payload,
+                      [module, handler](IqRequest& r, Batch& b) { return (module->*handler)(r, b); });
     }
     template <class M>
-    void decide_set(const Target& target, const QName& payload, M* module, IqResult (M::*handler)(IqRequest&, Batch&)) {
-        hooks_.decide(target, true, payload, [module, handler](IqRequest& r, Batch& b) { return (module->*handler)(r, b); });
+    void decide_set(const Target& target, const QName& payload, M* module,
+                    IqResult (M::*handler)(IqRequest&, Batch&)) {
+        hooks_.decide(target, true, payload,
+                      [module, handler](IqRequest& r, Batch& b) { return (module->*handler)(r, b); });
     }
     void feature(const Target& target, std::string_view name) { hooks_.feature(target, name); }
 

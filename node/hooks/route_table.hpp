@@ -15,8 +15,8 @@ struct Route {
     std::vector<RouteEntry> sessions;
 };
 
-/// This node's replica of every route of the cluster. Protocol thread. On a single node it is the truth; in a cluster it
-/// follows the change stream.
+/// This node's replica of every route of the cluster. Protocol thread. On a single node it is the truth; in a
+/// cluster it follows the change stream.
 class RouteTable {
 public:
     /// nullptr: no session. The pointer holds until the next change.

@@ -9,7 +9,9 @@ namespace {
 
 /// What is worth keeping (§5.1.3, and the store rules of XEP-0085, XEP-0184, XEP-0333, XEP-0334).
 bool worth_keeping(const Element& message) {
-    if (message.find("no-store", ns::hints) != nullptr || message.find("no-permanent-store", ns::hints) != nullptr) return false;
+    if (message.find("no-store", ns::hints) != nullptr ||
+        message.find("no-permanent-store", ns::hints) != nullptr)
+        return false;
     if (message.find("store", ns::hints) != nullptr) return true;
     const auto type = message_type(message);
     if (type != MessageType::chat && type != MessageType::normal) return false;
@@ -18,7 +20,8 @@ bool worth_keeping(const Element& message) {
     const auto* marker = message.find_ns(ns::markers);
     if (marker != nullptr && marker->name() != "markable") return true;
     const auto* user = message.find("x", ns::muc_user);
-    return (user != nullptr && user->find("invite", ns::muc_user) != nullptr) || message.find("x", ns::conference) != nullptr;
+    return (user != nullptr && user->find("invite", ns::muc_user) != nullptr) ||
+           message.find("x", ns::conference) != nullptr;
 }
 
 bool wanted(const AccountData& account, const Jid& with) {
@@ -29,9 +32,12 @@ bool wanted(const AccountData& account, const Jid& with) {
     if (named(prefs.never)) return false;
     if (named(prefs.always)) return true;
     switch (prefs.by_default) {
-        case ArchiveDefault::always: return true;
-        case ArchiveDefault::never: return false;
-        case ArchiveDefault::roster: break;
+        case ArchiveDefault::always:
+            return true;
+        case ArchiveDefault::never:
+            return false;
+        case ArchiveDefault::roster:
+            break;
     }
     const auto it = account.roster.find(with.bare());
     return it != account.roster.end() && it->second.listed;
@@ -59,13 +65,21 @@ private:
     Verdict received(MessageToAccount& event) {
         strip_ids(event.xml, event.recipient.jid);
         const auto& from = event.stanza.from;
-        if (!worth_keeping(event.xml) || (event.targets.empty() && !event.deliverable_offline)) return Verdict::pass;
+        if (!worth_keeping(event.xml) || (event.targets.empty() && !event.deliverable_offline))
+            return Verdict::pass;
         if (!wanted(event.recipient, from)) return Verdict::pass;
-        event.xml.add(Element("stanza-id", ns::sid).set("by", event.recipient.jid.to_string()).set("id", event.stanza_id));
+        event.xml.add(Element("stanza-id", ns::sid)
+                          .set("by", event.recipient.jid.to_string())
+                          .set("id", event.stanza_id));
         // What one sends to oneself is in the archive once.
         if (from.bare() == event.recipient.jid) return Verdict::pass;
-        event.batch.archive.push_back({event.recipient.id, event.stanza_id, Direction::in, from,
-                                       std::string(origin_id(event.xml)), {}, event.at,
+        event.batch.archive.push_back({event.recipient.id,
+                                       event.stanza_id,
+                                       Direction::in,
+                                       from,
+                                       std::string(origin_id(event.xml)),
+                                       {},
+                                       event.at,
                                        make_bytes(event.xml.to_string(ns::client))});
         event.archived = true;
         return Verdict::pass;
@@ -74,7 +88,8 @@ private:
     Verdict sent(MessageFromAccount& event) {
         const auto& account = *event.sender.account;
         if (!worth_keeping(event.xml) || !wanted(account, event.stanza.to)) return Verdict::pass;
-        event.xml.add(Element("stanza-id", ns::sid).set("by", account.jid.to_string()).set("id", event.stanza_id));
+        event.xml.add(
+            Element("stanza-id", ns::sid).set("by", account.jid.to_string()).set("id", event.stanza_id));
         event.batch.archive.push_back({account.id, event.stanza_id, Direction::out, event.stanza.to,
                                        std::string(origin_id(event.xml)), event.content_hash, event.at,
                                        make_bytes(event.xml.to_string(ns::client))});
@@ -121,7 +136,7 @@ private:
     static Element prefs(const AccountData& account) {
         const auto& p = account.archive;
         Element prefs("prefs", ns::mam);
-        prefs.set("default", p.by_default == ArchiveDefault::always ? "always"
+        prefs.set("default", p.by_default == ArchiveDefault::always  ? "always"
                              : p.by_default == ArchiveDefault::never ? "never"
                                                                      : "roster");
         Element always("always", ns::mam), never("never", ns::mam);

@@ -56,7 +56,8 @@ private:
         batch.notices.push_back(std::move(notice));
     }
 
-    /// Contacts that see the account's presence and match what is (un)blocked: they see it go, or come back (§3.3, §3.4).
+    /// Contacts that see the account's presence and match what is (un)blocked: they see it go, or come back
+    /// (§3.3, §3.4).
     void presence(const AccountData& account, const std::vector<Jid>& jids, bool available, Batch& batch) {
         const auto* route = ctx_.routes().find(account.jid);
         if (route == nullptr) return;
@@ -77,7 +78,8 @@ private:
                     element->set("to", contact.bare().to_string());
                     notice.xml = make_bytes(element->to_string(ns::client));
                 } else {
-                    notice.xml = make_bytes(make_presence(entry.jid, contact.bare(), "unavailable").to_string(ns::client));
+                    notice.xml = make_bytes(
+                        make_presence(entry.jid, contact.bare(), "unavailable").to_string(ns::client));
                 }
                 batch.notices.push_back(std::move(notice));
             }
@@ -150,7 +152,8 @@ private:
         const auto& to = event.stanza.to;
         if (to.empty() || to.bare() == event.session.account->jid) return Verdict::pass;
         if (!ModuleContext::blocks(*event.session.account, to)) return Verdict::pass;
-        if (event.stanza.kind == StanzaKind::presence && event.stanza.type() == "unavailable") return Verdict::pass;
+        if (event.stanza.kind == StanzaKind::presence && event.stanza.type() == "unavailable")
+            return Verdict::pass;
         StanzaError error("cancel", "not-acceptable");
         error.app = Element("blocked", ns::blocking_errors);
         event.refusal = std::move(error);

@@ -8,18 +8,23 @@ namespace {
 
 /// §6.1, with the store and carbon rules for receipts, chat states and markers.
 bool eligible(const Element& message) {
-    if (message.find("private", ns::carbons) != nullptr || message.find("no-copy", ns::hints) != nullptr) return false;
+    if (message.find("private", ns::carbons) != nullptr || message.find("no-copy", ns::hints) != nullptr)
+        return false;
     if (message.find_ns(ns::carbons) != nullptr) return false;
     switch (message_type(message)) {
-        case MessageType::chat: return true;
+        case MessageType::chat:
+            return true;
         case MessageType::normal:
             if (message.find("body", ns::client) != nullptr) return true;
-            if (const auto* user = message.find("x", ns::muc_user); user != nullptr) return user->find("invite", ns::muc_user) != nullptr;
+            if (const auto* user = message.find("x", ns::muc_user); user != nullptr)
+                return user->find("invite", ns::muc_user) != nullptr;
             return message.find_ns(ns::receipts) != nullptr || message.find_ns(ns::chatstates) != nullptr ||
                    message.find_ns(ns::markers) != nullptr;
-        case MessageType::error: return false;
+        case MessageType::error:
+            return false;
         case MessageType::groupchat:
-        case MessageType::headline: break;
+        case MessageType::headline:
+            break;
     }
     return false;
 }
@@ -37,8 +42,10 @@ Bytes wrap(std::string_view direction, const Element& message, const Jid& accoun
 class CarbonsModule final : public Module {
 public:
     explicit CarbonsModule(ModuleContext& ctx) : ctx_(ctx) {
-        ctx.decide_set(Target::account(), QName{std::string(ns::carbons), "enable"}, this, &CarbonsModule::enable);
-        ctx.decide_set(Target::account(), QName{std::string(ns::carbons), "disable"}, this, &CarbonsModule::disable);
+        ctx.decide_set(Target::account(), QName{std::string(ns::carbons), "enable"}, this,
+                       &CarbonsModule::enable);
+        ctx.decide_set(Target::account(), QName{std::string(ns::carbons), "disable"}, this,
+                       &CarbonsModule::disable);
         ctx.feature(Target::server(), ns::carbons);
         ctx.feature(Target::server(), "urn:xmpp:carbons:rules:0");
         ctx.on(Phase::act, this, &CarbonsModule::sent);
@@ -64,7 +71,8 @@ private:
         for (const auto& entry : route->sessions) {
             if (!entry.carbons || entry.sid == event.sender.sid) continue;
             // A message to oneself reaches this resource as itself.
-            if (event.stanza.to.bare() == own && (event.stanza.to == entry.jid || event.stanza.to.is_bare())) continue;
+            if (event.stanza.to.bare() == own && (event.stanza.to == entry.jid || event.stanza.to.is_bare()))
+                continue;
             LogAppend append;
             append.sid = entry.sid;
             append.origin = event.batch.origin;
@@ -90,7 +98,8 @@ private:
             bool has_it = event.sender != nullptr && event.sender->sid == entry.sid;
             for (const auto& target : event.targets) has_it = has_it || target.session == &entry;
             if (has_it) continue;
-            event.targets.push_back({&entry, EntryKind::carbon, wrap("received", event.xml, event.recipient.jid, entry.jid), true});
+            event.targets.push_back({&entry, EntryKind::carbon,
+                                     wrap("received", event.xml, event.recipient.jid, entry.jid), true});
         }
         return Verdict::pass;
     }

@@ -46,18 +46,21 @@ private:
 
     IqResult account_info(IqRequest& request, Batch&) {
         // §8: an account says nothing about itself to those who may not see its presence.
-        if (!ModuleContext::subscribed(*request.account, request.iq.from)) return StanzaError::service_unavailable();
+        if (!ModuleContext::subscribed(*request.account, request.iq.from))
+            return StanzaError::service_unavailable();
         if (!request.iq.payload.attr("node").empty()) return StanzaError::item_not_found();
         return disco_info(ctx_.hooks(), Target::account());
     }
 
     IqResult account_items(IqRequest& request, Batch&) {
-        if (!ModuleContext::subscribed(*request.account, request.iq.from)) return StanzaError::service_unavailable();
+        if (!ModuleContext::subscribed(*request.account, request.iq.from))
+            return StanzaError::service_unavailable();
         if (!request.iq.payload.attr("node").empty()) return StanzaError::item_not_found();
         Element query("query", ns::disco_items);
         if (const auto* route = ctx_.routes().find(request.account->jid)) {
             for (const auto& entry : route->sessions) {
-                if (entry.available) query.add(Element("item", ns::disco_items).set("jid", entry.jid.to_string()));
+                if (entry.available)
+                    query.add(Element("item", ns::disco_items).set("jid", entry.jid.to_string()));
             }
         }
         return query;

@@ -24,6 +24,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Module> make_entity_time(ModuleContext& ctx) { return std::make_unique<EntityTimeModule>(ctx); }
+std::unique_ptr<Module> make_entity_time(ModuleContext& ctx) {
+    return std::make_unique<EntityTimeModule>(ctx);
+}
 
 }  // namespace hexad

@@ -41,9 +41,11 @@ private:
         if (!stored) co_return StanzaError::try_again();
         std::int64_t at = 0;
         const auto space = stored->find(' ');
-        const auto [end, ec] = std::from_chars(stored->data(), stored->data() + std::min(space, stored->size()), at);
+        const auto [end, ec] =
+            std::from_chars(stored->data(), stored->data() + std::min(space, stored->size()), at);
         if (stored->empty() || ec != std::errc{}) co_return StanzaError::item_not_found();
-        const auto status = space == std::string::npos ? std::string_view{} : std::string_view(*stored).substr(space + 1);
+        const auto status =
+            space == std::string::npos ? std::string_view{} : std::string_view(*stored).substr(space + 1);
         co_return reply(Timestamp(std::chrono::microseconds(at)), status);
     }
 
@@ -60,6 +62,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Module> make_last_activity(ModuleContext& ctx) { return std::make_unique<LastActivityModule>(ctx); }
+std::unique_ptr<Module> make_last_activity(ModuleContext& ctx) {
+    return std::make_unique<LastActivityModule>(ctx);
+}
 
 }  // namespace hexad

@@ -20,6 +20,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Module> make_legacy_session(ModuleContext& ctx) { return std::make_unique<LegacySessionModule>(ctx); }
+std::unique_ptr<Module> make_legacy_session(ModuleContext& ctx) {
+    return std::make_unique<LegacySessionModule>(ctx);
+}
 
 }  // namespace hexad

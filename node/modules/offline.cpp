@@ -25,13 +25,14 @@ private:
             bool other = xml.elements().empty();
             for (const auto* child : xml.elements()) {
                 const auto& space = child->ns();
-                if (space != ns::chatstates && space != ns::markers && space != ns::hints && space != ns::sid &&
-                    child->name() != "thread") {
+                if (space != ns::chatstates && space != ns::markers && space != ns::hints &&
+                    space != ns::sid && child->name() != "thread") {
                     other = true;
                 }
             }
             if (!other || message_type(xml) == MessageType::chat) {
-                if (xml.find_ns(ns::receipts) == nullptr && xml.find_ns(ns::muc_user) == nullptr) return Verdict::pass;
+                if (xml.find_ns(ns::receipts) == nullptr && xml.find_ns(ns::muc_user) == nullptr)
+                    return Verdict::pass;
             }
         }
         Element copy = xml;
@@ -42,8 +43,8 @@ private:
         copy.add(Element("delay", ns::delay)
                      .set("from", event.recipient.jid.domain())
                      .set("stamp", format_time(event.at)));
-        event.batch.offline.push_back(
-            {event.recipient.id, event.stanza_id, event.stanza.from, event.at, make_bytes(copy.to_string(ns::client))});
+        event.batch.offline.push_back({event.recipient.id, event.stanza_id, event.stanza.from, event.at,
+                                       make_bytes(copy.to_string(ns::client))});
         return Verdict::pass;
     }
 };

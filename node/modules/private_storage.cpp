@@ -18,9 +18,11 @@ private:
     awaitable<IqResult> get(IqRequest& request) {
         if (request.account != request.sender) co_return StanzaError::forbidden();
         const auto* asked = request.iq.payload.first_element();
-        if (asked == nullptr || request.iq.payload.elements().size() != 1) co_return StanzaError::bad_request();
+        if (asked == nullptr || request.iq.payload.elements().size() != 1)
+            co_return StanzaError::bad_request();
         Element answer = *asked;
-        const auto stored = co_await ctx_.store().document(request.account->id, "private", answer.ns() + ' ' + answer.name());
+        const auto stored =
+            co_await ctx_.store().document(request.account->id, "private", answer.ns() + ' ' + answer.name());
         if (!stored) co_return StanzaError::try_again();
         if (!stored->empty()) {
             auto element = parse_element(*stored, ns::private_storage);
@@ -37,7 +39,8 @@ private:
         const auto elements = request.iq.payload.elements();
         if (elements.empty()) return StanzaError::bad_request();
         for (const auto* element : elements) {
-            if (element->ns().empty() || element->ns() == ns::private_storage) return StanzaError::not_acceptable();
+            if (element->ns().empty() || element->ns() == ns::private_storage)
+                return StanzaError::not_acceptable();
             batch.documents.push_back({request.account->id, "private", element->ns() + ' ' + element->name(),
                                        element->to_string(ns::private_storage)});
         }
@@ -49,6 +52,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Module> make_private_storage(ModuleContext& ctx) { return std::make_unique<PrivateStorageModule>(ctx); }
+std::unique_ptr<Module> make_private_storage(ModuleContext& ctx) {
+    return std::make_unique<PrivateStorageModule>(ctx);
+}
 
 }  // namespace hexad

@@ -8,10 +8,14 @@ namespace hexad {
 
 std::string_view subscription_name(Subscription s) {
     switch (s) {
-        case Subscription::to: return "to";
-        case Subscription::from: return "from";
-        case Subscription::both: return "both";
-        case Subscription::none: break;
+        case Subscription::to:
+            return "to";
+        case Subscription::from:
+            return "from";
+        case Subscription::both:
+            return "both";
+        case Subscription::none:
+            break;
     }
     return "none";
 }
@@ -112,7 +116,8 @@ private:
             if (!group->is("group", ns::roster)) continue;
             auto name = group->text();
             if (name.empty() || name.size() > max_name) return StanzaError::not_acceptable("bad group name");
-            if (!groups.insert(std::move(name)).second) return StanzaError::bad_request("a group stands twice");
+            if (!groups.insert(std::move(name)).second)
+                return StanzaError::bad_request("a group stands twice");
         }
         item.groups.assign(groups.begin(), groups.end());
         AccountChange change;

@@ -9,7 +9,8 @@ namespace {
 class SoftwareVersionModule final : public Module {
 public:
     explicit SoftwareVersionModule(ModuleContext& ctx) : version_(ctx.options().version) {
-        ctx.decide_get(Target::server(), QName{std::string(ns::version), "query"}, this, &SoftwareVersionModule::tell);
+        ctx.decide_get(Target::server(), QName{std::string(ns::version), "query"}, this,
+                       &SoftwareVersionModule::tell);
     }
 
 private:
@@ -25,6 +26,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Module> make_software_version(ModuleContext& ctx) { return std::make_unique<SoftwareVersionModule>(ctx); }
+std::unique_ptr<Module> make_software_version(ModuleContext& ctx) {
+    return std::make_unique<SoftwareVersionModule>(ctx);
+}
 
 }  // namespace hexad

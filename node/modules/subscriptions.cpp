@@ -20,8 +20,8 @@ Subscription without_from(Subscription s) {
     return s == Subscription::both || s == Subscription::to ? Subscription::to : Subscription::none;
 }
 
-/// Subscription stanzas: first the sender's roster (the "outbound" tables of Appendix A.2), then the recipient's (A.3).
-/// Both are decided here over loaded accounts, each a change of its own.
+/// Subscription stanzas: first the sender's roster (the "outbound" tables of Appendix A.2), then the
+/// recipient's (A.3). Both are decided here over loaded accounts, each a change of its own.
 class SubscriptionsModule final : public Module {
 public:
     explicit SubscriptionsModule(ModuleContext& ctx) : ctx_(ctx) {
@@ -44,8 +44,9 @@ private:
         const auto& own = event.account.jid;
         if (recipient && recipient->jid != own && !ModuleContext::blocks(*recipient, own)) {
             for (const auto* type : {"unsubscribe", "unsubscribed"}) {
-                const bool due = std::string_view(type) == "unsubscribe" ? event.item.has_to() || event.item.ask
-                                                                        : event.item.has_from();
+                const bool due = std::string_view(type) == "unsubscribe"
+                                     ? event.item.has_to() || event.item.ask
+                                     : event.item.has_from();
                 if (due) inbound(*recipient, own, type, make_presence(own, contact, type), event.batch);
             }
         }
@@ -79,11 +80,15 @@ private:
         }
         const auto recipient = ctx_.accounts().find(contact);
         if (!recipient) {
-            // §3.1.3: a contact that does not exist is answered like one who says no; what was there is cleaned up.
-            if (type == "subscribe") inbound(account, contact, "unsubscribed", make_presence(contact, account.jid, "unsubscribed"), event.batch);
+            // §3.1.3: a contact that does not exist is answered like one who says no; what was there is
+            // cleaned up.
+            if (type == "subscribe")
+                inbound(account, contact, "unsubscribed", make_presence(contact, account.jid, "unsubscribed"),
+                        event.batch);
             return Verdict::handled;
         }
-        if (!ModuleContext::blocks(*recipient, account.jid)) inbound(*recipient, account.jid, type, stanza.xml, event.batch);
+        if (!ModuleContext::blocks(*recipient, account.jid))
+            inbound(*recipient, account.jid, type, stanza.xml, event.batch);
         return Verdict::handled;
     }
 
@@ -141,13 +146,15 @@ private:
             put(account, item, batch);
             if (item.listed) push_roster(account, item, false, batch);
         }
-        if (type == "subscribed" && item.has_from() && !before.has_from()) show_presence(account, contact, true);
+        if (type == "subscribed" && item.has_from() && !before.has_from())
+            show_presence(account, contact, true);
         if (type == "unsubscribed" && before.has_from()) show_presence(account, contact, false);
         return route;
     }
 
     /// The recipient's side (A.3).
-    void inbound(AccountData& account, const Jid& from, const std::string& type, const Element& stanza, Batch& batch) {
+    void inbound(AccountData& account, const Jid& from, const std::string& type, const Element& stanza,
+                 Batch& batch) {
         auto item = item_of(account, from);
         const auto before = item;
         if (type == "subscribe") {
@@ -226,7 +233,8 @@ private:
                 presence->set("to", contact.to_string());
                 notice.xml = make_bytes(presence->to_string(ns::client));
             } else {
-                notice.xml = make_bytes(make_presence(entry.jid, contact, "unavailable").to_string(ns::client));
+                notice.xml =
+                    make_bytes(make_presence(entry.jid, contact, "unavailable").to_string(ns::client));
             }
             presences_.push_back(std::move(notice));
         }
@@ -238,6 +246,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Module> make_subscriptions(ModuleContext& ctx) { return std::make_unique<SubscriptionsModule>(ctx); }
+std::unique_ptr<Module> make_subscriptions(ModuleContext& ctx) {
+    return std::make_unique<SubscriptionsModule>(ctx);
+}
 
 }  // namespace hexad

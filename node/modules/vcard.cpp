@@ -32,7 +32,8 @@ private:
 
     IqResult set(IqRequest& request, Batch& batch) {
         if (request.account != request.sender) return StanzaError::forbidden();
-        batch.documents.push_back({request.account->id, "vcard", "", request.iq.payload.to_string(ns::vcard)});
+        batch.documents.push_back(
+            {request.account->id, "vcard", "", request.iq.payload.to_string(ns::vcard)});
         return Element{};
     }
 

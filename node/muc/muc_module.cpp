@@ -16,6 +16,7 @@ namespace {
 constexpr std::size_t max_rooms = 5000;  ///< in memory, before new ones are refused
 constexpr std::size_t inbox_page = 500;
 constexpr milliseconds store_pause{500};
+constexpr milliseconds handover_pause{200};
 
 awaitable<void> pause(asio::io_context& io, milliseconds time) {
     asio::steady_timer timer(io, time);
@@ -34,7 +35,8 @@ struct MucModule::Live {
     std::uint64_t position = 0;                ///< of the last input decided on
     bool loaded = false;
     bool running = false;
-    bool lost = false;          ///< a step was refused: somebody else owns the room
+    bool lost = false;   ///< somebody else owns the room: a step was refused, or its partition has moved
+    bool stale = false;  ///< lost, and to be read again
     std::size_t in_flight = 0;  ///< steps on their way to being safe
     std::size_t reading = 0;    ///< answers under way
     /// Sessions that get a notice from a step in flight. What is appended for one of them must wait, or it
@@ -136,17 +138,43 @@ MucModule::LivePtr MucModule::live(const Jid& room) {
 }
 
 Verdict MucModule::started(NodeStarted&) {
-    asio::co_spawn(ctx_.cluster().io(), resume_rooms(), asio::detached);
+    if (!partitioned_) asio::co_spawn(ctx_.cluster().io(), resume_rooms({}), asio::detached);
     return Verdict::pass;
 }
 
-awaitable<void> MucModule::resume_rooms() {
+void MucModule::partition_moved(const std::string& home, bool ours) {
+    if (ours) {
+        served_.insert(home);
+    } else {
+        served_.erase(home);
+    }
+    // What is in memory of these rooms is from before the move.
+    for (auto it = rooms_.begin(); it != rooms_.end();) {
+        if (it->second->room.home == home) {
+            it->second->lost = true;
+            it->second->settled.cancel();
+            it = rooms_.erase(it);
+        } else {
+            ++it;
+        }
+    }
+    if (ours) asio::co_spawn(ctx_.cluster().io(), resume_rooms(home), asio::detached);
+}
+
+bool MucModule::owns(const muc::Room& room) const {
+    return !partitioned_ || room.id == 0 || served_.contains(room.home);
+}
+
+/// Continues the rooms that have occupants or unread input: all, or those of one partition.
+awaitable<void> MucModule::resume_rooms(std::string home) {
     for (;;) {
         const auto active = co_await ctx_.cluster().session_log().active_rooms();
         if (active) {
             for (const auto& jid : *active) {
-                const auto row = co_await ctx_.store().load_room(jid);
-                if (row && *row && (*row)->home_node != ctx_.cluster().node_name()) continue;
+                if (!home.empty()) {
+                    const auto row = co_await ctx_.store().load_room(jid);
+                    if (row && (!*row || (*row)->home_node != home)) continue;
+                }
                 run(live(jid));
             }
             co_return;
@@ -185,6 +213,7 @@ awaitable<bool> MucModule::load(LivePtr live) {
         if (entries->size() < inbox_page) break;
     }
     if (*row) {
+        ctx_.cluster().learn_room_home(room.jid, (*row)->home_node);
         if (!room.read(**row)) {
             log_error("room_broken", {{"room", room.jid.to_string()}});
             co_return false;
@@ -240,20 +269,69 @@ awaitable<void> MucModule::work(LivePtr live) {
         co_await pause(ctx_.cluster().io(), store_pause);
     }
     while (!live->inbox.empty() && !live->lost) {
+        if (!owns(live->room)) {
+            co_await pause(ctx_.cluster().io(), handover_pause);
+            hand_over(live);
+            break;
+        }
+        if (live->inbox.begin()->first > live->position + 1) {
+            if (!co_await fill_gap(live)) continue;
+            if (live->inbox.begin()->first > live->position + 1) {
+                // Somebody else has decided on what is missing: what is in memory is old.
+                live->lost = live->stale = true;
+                break;
+            }
+        }
         auto node = live->inbox.extract(live->inbox.begin());
-        if (node.key() <= live->position) continue;
+        const auto position = node.key();
+        if (position <= live->position) continue;
         const auto input = std::move(node.mapped());
         auto stanza = parse_element(*input.xml);
         if (!stanza) stanza = Element("presence", ns::client).set("type", "probe");  // only counted
         co_await prepare(live, input, *stanza);
         if (live->lost) break;
-        live->position = node.key();
-        muc::Step step(live->room, ctx_, input, std::move(*stanza), node.key());
+        if (!owns(live->room)) {  // another node was faster to create it
+            live->inbox.emplace(position, input);
+            continue;
+        }
+        live->position = position;
+        muc::Step step(live->room, ctx_, input, std::move(*stanza), position);
         decide(live, step);
         co_await commit(live, step);
     }
     live->running = false;
+    const auto jid = live->room.jid;
+    if (live->stale) {
+        if (const auto it = rooms_.find(jid); it != rooms_.end() && it->second == live) rooms_.erase(it);
+        run(this->live(jid));
+        co_return;
+    }
     unload(live);
+}
+
+/// Inputs that were announced to another node: they lie in the inbox all the same.
+awaitable<bool> MucModule::fill_gap(LivePtr live) {
+    auto entries =
+        co_await ctx_.cluster().session_log().room_inbox(live->room.jid, live->position, inbox_page);
+    if (!entries) {
+        co_await pause(ctx_.cluster().io(), store_pause);
+        co_return false;
+    }
+    for (auto& entry : *entries) live->inbox.emplace(entry.position, std::move(entry.input));
+    co_return true;
+}
+
+/// The room lives elsewhere: its node is told to look into the inbox, this one forgets it.
+void MucModule::hand_over(const LivePtr& live) {
+    RoomInput poke;
+    poke.room = live->room.jid;
+    poke.origin = {"poke:" + random_id(8), 1, 0};
+    poke.from = live->room.jid.domain_jid();
+    poke.xml = make_bytes("<presence type='probe'/>");
+    Batch batch;
+    batch.room_inputs.push_back(std::move(poke));
+    ctx_.cluster().submit(std::move(batch));
+    live->lost = true;
 }
 
 /// Reads what the decision will ask for: accounts that the stanza names, the row of a room that is to be.
@@ -270,6 +348,7 @@ awaitable<void> MucModule::prepare(LivePtr live, const RoomInput& input, const E
         const auto found = co_await ctx_.store().create_room(room.jid, ctx_.cluster().node_name(), {});
         if (found) {
             if (!room.read(found->room)) log_error("room_broken", {{"room", room.jid.to_string()}});
+            ctx_.cluster().learn_room_home(room.jid, found->room.home_node);
             break;
         }
         co_await pause(ctx_.cluster().io(), store_pause);

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -21,6 +22,10 @@ public:
 
     /// Ends a room as its owner would, at whatever node it is. False: there is no such room.
     awaitable<bool> destroy_room(Jid room);
+    /// In a cluster rooms follow the partitions of their home nodes; called once before the first move.
+    void follow_partitions() { partitioned_ = true; }
+    /// A partition came to this node, or left it.
+    void partition_moved(const std::string& home, bool ours);
     std::size_t rooms_in_memory() const { return rooms_.size(); }
 
 private:
@@ -35,7 +40,10 @@ private:
 
     bool is_room(const Jid& room) const;
     LivePtr live(const Jid& room);
-    awaitable<void> resume_rooms();
+    bool owns(const muc::Room& room) const;
+    awaitable<void> resume_rooms(std::string home);
+    awaitable<bool> fill_gap(LivePtr room);
+    void hand_over(const LivePtr& room);
     void run(const LivePtr& room);
     awaitable<void> work(LivePtr room);
     awaitable<bool> load(LivePtr room);
@@ -49,6 +57,8 @@ private:
     void unload(const LivePtr& room);
 
     ModuleContext& ctx_;
+    bool partitioned_ = false;
+    std::set<std::string> served_;  ///< home nodes whose partitions are here, if partitioned
     std::unordered_map<Jid, LivePtr> rooms_;
 };
 

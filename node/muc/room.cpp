@@ -11,6 +11,8 @@ namespace hexad::muc {
 
 bool Room::read(const RoomRow& row) {
     id = row.id;
+    home = row.home_node;
+    epoch = row.epoch;
     hist = row.hist;
     subject = row.subject;
     affiliates.clear();
@@ -108,6 +110,8 @@ std::string Room::occupant_id(const Jid& bare) const {
 
 void Room::forget() {
     id = 0;
+    epoch = 0;
+    home.clear();
     exists = false;
     hist = 0;
     config = {};

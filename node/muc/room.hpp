@@ -48,7 +48,9 @@ public:
     RoomId id = 0;        ///< 0: no row in the store
     bool exists = false;  ///< somebody has entered it; a row without configuration is a name that is held
     RoomConfig config;
-    std::string subject;  ///< XML of the subject message with its delay, empty if never set
+    std::string home;         ///< node whose partition it belongs to
+    std::uint64_t epoch = 0;  ///< of the row: an old owner's steps are refused
+    std::string subject;      ///< XML of the subject message with its delay, empty if never set
     std::uint64_t hist = 0;
     std::map<Jid, Affiliate> affiliates;
     std::map<std::string, Occupant> occupants;  ///< by nick

@@ -8,6 +8,7 @@ Step::Step(Room& r, ModuleContext& c, const RoomInput& i, Element stanza, std::u
     : room(r), ctx(c), input(i), xml(std::move(stanza)), at(wall_now()) {
     batch.origin = {"room:" + room.jid.to_string(), position, 0};
     batch.room_step = true;
+    batch.epoch.e = room.epoch;
     batch.room_position = position;
     if (auto parsed = Jid::parse(xml.attr("to"))) to = std::move(*parsed);
     sender = room.find_sid(input.sid);

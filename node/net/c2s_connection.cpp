@@ -15,7 +15,8 @@ namespace hexad {
 
 using namespace asio::experimental::awaitable_operators;
 
-awaitable<void> C2sConnection::serve(StreamSocket socket, bool direct_tls, std::shared_ptr<C2sContext> context) {
+awaitable<void> C2sConnection::serve(StreamSocket socket, bool direct_tls,
+                                     std::shared_ptr<C2sContext> context) {
     C2sConnection connection(std::move(socket), context);
     try {
         co_await connection.run(direct_tls);
@@ -86,7 +87,8 @@ awaitable<void> C2sConnection::watch() {
     const auto& limits = context_->limits;
     while (!closing_) {
         const auto now = SteadyClock::now();
-        const auto wait = step_ == Step::bound ? SteadyClock::duration(seconds(15)) : started_ + limits.authenticate - now;
+        const auto wait =
+            step_ == Step::bound ? SteadyClock::duration(seconds(15)) : started_ + limits.authenticate - now;
         if (wait <= SteadyClock::duration::zero()) {
             fail("connection-timeout", "not bound in time");
             co_return;
@@ -152,18 +154,25 @@ void C2sConnection::fail(std::string_view condition, std::string_view text) {
 
 awaitable<void> C2sConnection::handle(StanzaParser::Event event) {
     switch (event.kind) {
-        case StanzaParser::Kind::header: co_await on_header(event.element, event.content_ns); break;
-        case StanzaParser::Kind::stanza: co_await on_element(std::move(event.element)); break;
+        case StanzaParser::Kind::header:
+            co_await on_header(event.element, event.content_ns);
+            break;
+        case StanzaParser::Kind::stanza:
+            co_await on_element(std::move(event.element));
+            break;
         case StanzaParser::Kind::footer:
             peer_closed_ = true;
             if (!closing_) {
-                // What the client sent is finished before its session ends; the answer to its close waits for nothing.
+                // What the client sent is finished before its session ends; the answer to its close waits for
+                // nothing.
                 stream_.send("</stream:stream>");
                 closing_ = true;
                 finished_.cancel();
             }
             break;
-        case StanzaParser::Kind::error: fail(stream_condition(event.error)); break;
+        case StanzaParser::Kind::error:
+            fail(stream_condition(event.error));
+            break;
     }
 }
 
@@ -232,9 +241,10 @@ void C2sConnection::send_features() {
         if (!binding.tls_server_end_point.empty()) text += "<channel-binding type='tls-server-end-point'/>";
         text += "</sasl-channel-binding>";
     } else {
-        text += "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>"
-                "<session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>"
-                "<sm xmlns='urn:xmpp:sm:3'/><csi xmlns='urn:xmpp:csi:0'/>";
+        text +=
+            "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>"
+            "<session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>"
+            "<sm xmlns='urn:xmpp:sm:3'/><csi xmlns='urn:xmpp:csi:0'/>";
         for (const auto& feature : context_->hooks.stream_features()) text += feature.to_string(ns::client);
         text += server_caps(context_->hooks).to_string(ns::client);
     }
@@ -275,8 +285,9 @@ awaitable<void> C2sConnection::negotiate(Element element) {
         }
         co_return;
     }
-    const bool stanza = element.ns() == ns::client &&
-                        (element.name() == "iq" || element.name() == "message" || element.name() == "presence");
+    const bool stanza =
+        element.ns() == ns::client &&
+        (element.name() == "iq" || element.name() == "message" || element.name() == "presence");
     if (!stanza) {
         fail(account_.empty() && element.ns() != ns::client ? "not-authorized" : "unsupported-stanza-type");
         co_return;
@@ -318,7 +329,8 @@ awaitable<void> C2sConnection::sasl(const Element& element) {
         if (!text.empty()) failure.add(Element("text", ns::sasl).set("xml:lang", "en").text(text));
         stream_.send(failure.to_string(ns::client));
         context_->failures->add();
-        if (++failures_ >= context_->limits.max_auth_failures) fail("policy-violation", "too many failed attempts");
+        if (++failures_ >= context_->limits.max_auth_failures)
+            fail("policy-violation", "too many failed attempts");
     };
     if (!secure()) {
         refuse("encryption-required");
@@ -369,10 +381,15 @@ awaitable<void> C2sConnection::sasl(const Element& element) {
     if (closing_) co_return;
     switch (reply.kind) {
         case SaslReply::Kind::challenge:
-            stream_.send("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>" + base64_encode(reply.data) + "</challenge>");
+            stream_.send("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>" + base64_encode(reply.data) +
+                         "</challenge>");
             break;
-        case SaslReply::Kind::failure: refuse(reply.condition, reply.text); break;
-        case SaslReply::Kind::success: co_await finish_sasl(std::move(reply)); break;
+        case SaslReply::Kind::failure:
+            refuse(reply.condition, reply.text);
+            break;
+        case SaslReply::Kind::success:
+            co_await finish_sasl(std::move(reply));
+            break;
     }
 }
 
@@ -419,7 +436,8 @@ awaitable<void> C2sConnection::bind(const Element& iq) {
     inner.add_text_child("jid", ns::bind, session_->state.jid.to_string());
     result.add(std::move(inner));
     send(result.to_string(ns::client));
-    log_info("session_bound", {{"stream", id_}, {"jid", session_->state.jid.to_string()}, {"tls", stream_.tls_version()}});
+    log_info("session_bound",
+             {{"stream", id_}, {"jid", session_->state.jid.to_string()}, {"tls", stream_.tls_version()}});
 }
 
 void C2sConnection::sm_failed(std::string_view condition, bool has_h, std::uint64_t h) {
@@ -446,7 +464,8 @@ awaitable<void> C2sConnection::resume(const Element& element) {
     }
     session_ = std::move(*resumed);
     step_ = Step::bound;
-    stream_.send("<resumed xmlns='urn:xmpp:sm:3' h='" + std::to_string(session_->h()) + "' previd='" + sid + "'/>");
+    stream_.send("<resumed xmlns='urn:xmpp:sm:3' h='" + std::to_string(session_->h()) + "' previd='" + sid +
+                 "'/>");
     log_info("session_resumed", {{"stream", id_}, {"jid", session_->state.jid.to_string()}});
     if (context_->router.resume_needs_proof()) {
         // Nothing else is written until the client has answered on this stream (docs/delivery.md §4).
@@ -474,7 +493,8 @@ awaitable<void> C2sConnection::enable(const Element& element) {
     }
     std::string text = "<enabled xmlns='urn:xmpp:sm:3'";
     if (resumable) {
-        text += " resume='true' id='" + session->state.sid + "' max='" + std::to_string(session->window.count()) + '\'';
+        text += " resume='true' id='" + session->state.sid + "' max='" +
+                std::to_string(session->window.count()) + '\'';
     }
     stream_.send(text + "/>");
     session->enable();
@@ -514,10 +534,11 @@ awaitable<void> C2sConnection::bound(Element element) {
                 co_await context_->router.settle(session_, h);
             } else if (session_->settled() && !session_->acknowledged(h)) {
                 // XEP-0198 §4: the client counts stanzas it was never sent.
-                stream_.send("<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"
-                             "<handled-count-too-high xmlns='urn:xmpp:sm:3' h='" +
-                             std::to_string(h) + "' send-count='" + std::to_string(session_->sent_count()) +
-                             "'/></stream:error></stream:stream>");
+                stream_.send(
+                    "<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"
+                    "<handled-count-too-high xmlns='urn:xmpp:sm:3' h='" +
+                    std::to_string(h) + "' send-count='" + std::to_string(session_->sent_count()) +
+                    "'/></stream:error></stream:stream>");
                 closing_ = true;
                 finished_.cancel();
             }

@@ -11,10 +11,11 @@
 
 namespace hexad {
 
-/// One client stream: TLS, negotiation (RFC 6120 §4–7), stream management (XEP-0198), then stanzas for the Router.
+/// One client stream: TLS, negotiation (RFC 6120 §4–7), stream management (XEP-0198), then stanzas for the
+/// Router.
 ///
-/// The coroutine `serve` owns it; returning is the whole clean-up of the connection. The session it attached to may
-/// live on without it.
+/// The coroutine `serve` owns it; returning is the whole clean-up of the connection. The session it attached
+/// to may live on without it.
 class C2sConnection final : public Wire {
 public:
     /// Serves a connection until its stream ends. `direct_tls`: TLS from the first byte (XEP-0368).
@@ -63,8 +64,8 @@ private:
     std::unique_ptr<SaslSession> sasl_;
     SessionPtr session_;
     bool header_sent_ = false;
-    bool closing_ = false;       ///< our stream end is written; nothing more is
-    bool peer_closed_ = false;   ///< `</stream:stream>` came
+    bool closing_ = false;      ///< our stream end is written; nothing more is
+    bool peer_closed_ = false;  ///< `</stream:stream>` came
     bool waiting_proof_ = false;
     int failures_ = 0;
     SteadyClock::time_point started_;

@@ -5,7 +5,8 @@
 namespace hexad {
 
 std::vector<std::string> place_balanced(std::vector<Placement> nodes, std::size_t count) {
-    std::sort(nodes.begin(), nodes.end(), [](const Placement& a, const Placement& b) { return a.node < b.node; });
+    std::sort(nodes.begin(), nodes.end(),
+              [](const Placement& a, const Placement& b) { return a.node < b.node; });
     std::vector<std::string> out;
     out.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {

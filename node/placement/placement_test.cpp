@@ -1,6 +1,7 @@
 #include "placement/placement.hpp"
 
 #include <algorithm>
+
 #include <catch2/catch.hpp>
 
 using namespace hexad;

@@ -1,4 +1,5 @@
-// A router in a cluster: what the streams tell it, batches that were refused, sessions that come and go between nodes.
+// A router in a cluster: what the streams tell it, batches that were refused, sessions that come and go
+// between nodes.
 #include "base/log.hpp"
 #include "hooks/module.hpp"
 #include "routing/router.hpp"
@@ -40,8 +41,12 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     events.account_changed = [this](const Jid& account) {
         accounts_.forget_missing(account);
         if (accounts_.find(account)) {
-            asio::co_spawn(io_, [](AccountCache& cache, Jid jid) -> awaitable<void> { co_await cache.reload(std::move(jid)); }(accounts_, account),
-                           asio::detached);
+            asio::co_spawn(
+                io_,
+                [](AccountCache& cache, Jid jid) -> awaitable<void> {
+                    co_await cache.reload(std::move(jid));
+                }(accounts_, account),
+                asio::detached);
         }
     };
     backend.home_of_room = [this](const Jid& room) { return home_of_room(room); };
@@ -50,7 +55,8 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         std::vector<std::string> nodes;
         if (const auto* route = routes_.find(account)) {
             for (const auto& entry : route->sessions) {
-                if (std::find(nodes.begin(), nodes.end(), entry.node) == nodes.end()) nodes.push_back(entry.node);
+                if (std::find(nodes.begin(), nodes.end(), entry.node) == nodes.end())
+                    nodes.push_back(entry.node);
             }
         }
         return nodes;
@@ -59,14 +65,16 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
 
 // ---- batches that were decided on something that has changed ----
 
-void Router::refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input, const CommitOutcome& outcome) {
+void Router::refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input,
+                     const CommitOutcome& outcome) {
     if (outcome.status == CommitStatus::not_owner) {
         drop(session);
         return;
     }
     if (!session->deciding_again) {
         session->deciding_again = true;
-        log_debug("decided_again", {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
+        log_debug("decided_again",
+                  {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
     }
     if (outcome.status == CommitStatus::version_moved) session->reload_accounts = true;
     input->submitted = false;
@@ -106,7 +114,8 @@ awaitable<void> Router::decide_again(SessionPtr session) {
         session->reload_accounts = false;
         co_await accounts_.reload(session->state.account->jid);
         for (const auto& xml : again) {
-            if (const auto to = Jid::parse(xml.attr("to")); to && accounts_.find(to->bare())) co_await accounts_.reload(to->bare());
+            if (const auto to = Jid::parse(xml.attr("to")); to && accounts_.find(to->bare()))
+                co_await accounts_.reload(to->bare());
         }
     } else {
         // The change that refused us is on its way through the stream.
@@ -165,7 +174,8 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     session->until = record.until;
     session->in_read = session->in_submitted = session->in_safe = record.in;
     session->detach();
-    if (!decode_state(record.state, *session)) log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
+    if (!decode_state(record.state, *session))
+        log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
     session->restore(claimed.entries);
     session->route = route_entry(session->state, options_.node);
     session->routed = true;
@@ -233,7 +243,9 @@ void Router::resync(const SessionPtr& session) {
         const auto* route = routes_.find(jid.bare());
         const bool online = route != nullptr && std::any_of(route->sessions.begin(), route->sessions.end(),
                                                             [](const RouteEntry& e) { return e.available; });
-        if (!online) session->push(make_bytes(make_presence(jid.bare(), account.jid, "unavailable").to_string(ns::client)));
+        if (!online)
+            session->push(
+                make_bytes(make_presence(jid.bare(), account.jid, "unavailable").to_string(ns::client)));
     }
 }
 
@@ -244,10 +256,16 @@ std::string Router::home_of_room(const Jid& room) const {
     return it == room_homes_.end() ? options_.node : it->second;
 }
 
+void Router::learn_room_home(const Jid& room, const std::string& home) {
+    if (cluster_ == nullptr) return;
+    if (room_homes_.size() > 100000) room_homes_.clear();
+    room_homes_[room] = home;
+}
+
 bool Router::needs_room_home(const Jid& to) const {
     std::string label;
-    return !to.local().empty() && !is_local_host(to.domain()) && !host_of_service(to.domain(), label).empty() &&
-           !room_homes_.contains(to.bare());
+    return !to.local().empty() && !is_local_host(to.domain()) &&
+           !host_of_service(to.domain(), label).empty() && !room_homes_.contains(to.bare());
 }
 
 awaitable<void> Router::load_room_home(SessionPtr session, Jid room) {
@@ -255,8 +273,7 @@ awaitable<void> Router::load_room_home(SessionPtr session, Jid room) {
         // The row decides where a room lives: two first joins on two nodes end in one room.
         const auto found = co_await store_.create_room(room, options_.node, {});
         if (found) {
-            if (room_homes_.size() > 100000) room_homes_.clear();
-            room_homes_[room] = found->room.home_node;
+            learn_room_home(room, found->room.home_node);
             break;
         }
         if (session->finished) break;

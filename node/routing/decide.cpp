@@ -8,8 +8,8 @@ namespace hexad {
 
 namespace {
 
-/// SHA-1 over what a message says: `to`, `type` and the children without delay and stanza ids, so that a repeat is
-/// recognised whatever path it took.
+/// SHA-1 over what a message says: `to`, `type` and the children without delay and stanza ids, so that a
+/// repeat is recognised whatever path it took.
 std::string content_hash(const Element& message) {
     std::string text(message.attr("to"));
     text += '\0';
@@ -30,14 +30,17 @@ bool is_lasting(const Element& message, MessageType type) {
     if (message.find("store", ns::hints) != nullptr) return true;
     for (const auto* child : message.elements()) {
         const auto& space = child->ns();
-        if (space != ns::chatstates && space != ns::markers && space != ns::hints && child->name() != "thread") return true;
+        if (space != ns::chatstates && space != ns::markers && space != ns::hints &&
+            child->name() != "thread")
+            return true;
     }
     return message.elements().empty();
 }
 
 }  // namespace
 
-void Router::send_to_self(const SessionPtr& session, std::string xml, EntryKind kind, bool logged, Batch& batch) {
+void Router::send_to_self(const SessionPtr& session, std::string xml, EntryKind kind, bool logged,
+                          Batch& batch) {
     auto bytes = make_bytes(std::move(xml));
     if (logged && session->resumable) {
         LogAppend append;
@@ -88,7 +91,8 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
     }
     const auto at = wall_now();
     const auto hash = content_hash(stanza.xml);
-    const auto id = hex_encode(sha256(session->state.sid + '/' + std::to_string(batch.origin.n) + '/' + hash)).substr(0, 32);
+    const auto id = hex_encode(sha256(session->state.sid + '/' + std::to_string(batch.origin.n) + '/' + hash))
+                        .substr(0, 32);
 
     // An earlier attempt put it offline and a login has taken it from there: it is only counted.
     if (session->offline_taken.erase(id) > 0) return;
@@ -121,8 +125,8 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
     }
 }
 
-void Router::message_to_account(const Stanza& stanza, SessionState* sender, const std::string& stanza_id, Timestamp at,
-                                Batch& batch) {
+void Router::message_to_account(const Stanza& stanza, SessionState* sender, const std::string& stanza_id,
+                                Timestamp at, Batch& batch) {
     const auto type = message_type(stanza.xml);
     const auto bare = stanza.to.bare();
     const auto sender_session = sender == nullptr ? nullptr : find_session(sender->sid);
@@ -142,7 +146,8 @@ void Router::message_to_account(const Stanza& stanza, SessionState* sender, cons
     const auto to_all_available = [&] {
         if (route == nullptr) return;
         for (const auto& entry : route->sessions) {
-            if (entry.available && entry.priority >= 0) targets.push_back({&entry, EntryKind::message, nullptr, true});
+            if (entry.available && entry.priority >= 0)
+                targets.push_back({&entry, EntryKind::message, nullptr, true});
         }
     };
     const RouteEntry* exact = nullptr;
@@ -189,7 +194,9 @@ void Router::message_to_account(const Stanza& stanza, SessionState* sender, cons
         append.origin = batch.origin;
         append.origin.sub = static_cast<std::uint32_t>(batch.appends.size()) + 1;
         append.stanza_id = stanza_id;
-        append.kind = target.kind != EntryKind::message ? target.kind : keep ? EntryKind::message : EntryKind::transient;
+        append.kind = target.kind != EntryKind::message ? target.kind
+                      : keep                            ? EntryKind::message
+                                                        : EntryKind::transient;
         append.owner = recipient->id;
         append.xml = target.xml;
         if (append.kind == EntryKind::message) {
@@ -228,15 +235,16 @@ void Router::route_from_service(const Element& stanza, const Jid& from, const Ji
     message.xml.set("from", from.to_string());
     message.xml.set("to", to.to_string());
     const auto hash = content_hash(message.xml);
-    const auto id =
-        hex_encode(sha256(batch.origin.source + '/' + std::to_string(batch.origin.n) + '/' + to.to_string() + '/' + hash))
-            .substr(0, 32);
+    const auto id = hex_encode(sha256(batch.origin.source + '/' + std::to_string(batch.origin.n) + '/' +
+                                      to.to_string() + '/' + hash))
+                        .substr(0, 32);
     message_to_account(message, nullptr, id, wall_now(), batch);
 }
 
 // ---- IQ ----
 
-bool Router::decide_iq(Stanza& stanza, const SessionPtr& session, const std::shared_ptr<Session::Input>& input) {
+bool Router::decide_iq(Stanza& stanza, const SessionPtr& session,
+                       const std::shared_ptr<Session::Input>& input) {
     auto& batch = input->batch;
     const auto type = stanza.type();
     const bool is_request = type == "get" || type == "set";

@@ -78,7 +78,8 @@ void Router::deliver_notice(const Notice& notice) {
                 give(route_entry(session->state, options_.node));
             } else {
                 session->push(notice.xml);
-                if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
+                if (session->over_limit())
+                    kick(session, "policy-violation", "too many unacknowledged stanzas");
             }
         }
         return;
@@ -106,7 +107,8 @@ void Router::apply_route(const RouteChange& change) {
     if (!change.ended && change.entry.available && !was_available) {
         if (carried && !carried->closing) greet(carried);
     }
-    if (!change.ended && carried && !carried->closing && carried->mode == SessionMode::filling && !carried->filling_now) {
+    if (!change.ended && carried && !carried->closing && carried->mode == SessionMode::filling &&
+        !carried->filling_now) {
         carried->filling_now = true;
         asio::co_spawn(io_, fill(carried), asio::detached);
     }

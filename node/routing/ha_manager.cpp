@@ -11,15 +11,24 @@ namespace json = boost::json;
 
 std::string_view node_state_name(NodeState state) {
     switch (state) {
-        case NodeState::initializing: return "initializing";
-        case NodeState::normal: return "normal";
-        case NodeState::taking_over: return "taking-over";
-        case NodeState::backup: return "backup";
-        case NodeState::failed_over: return "failed-over";
-        case NodeState::taking_back: return "taking-back";
-        case NodeState::falling_back: return "falling-back";
-        case NodeState::standalone: return "standalone";
-        case NodeState::unknown: break;
+        case NodeState::initializing:
+            return "initializing";
+        case NodeState::normal:
+            return "normal";
+        case NodeState::taking_over:
+            return "taking-over";
+        case NodeState::backup:
+            return "backup";
+        case NodeState::failed_over:
+            return "failed-over";
+        case NodeState::taking_back:
+            return "taking-back";
+        case NodeState::falling_back:
+            return "falling-back";
+        case NodeState::standalone:
+            return "standalone";
+        case NodeState::unknown:
+            break;
     }
     return "unknown";
 }
@@ -37,9 +46,8 @@ HaManager::HaManager(asio::io_context& io, const Config& config, std::string nod
     for (const auto& n : config_.group_of(node_)->nodes) {
         if (n.name != node_) peer_ = n.name;
     }
-    cluster_.events.partition = [this](const std::string& home, const std::string& serving, std::uint64_t epoch) {
-        partition_moved(home, serving, epoch);
-    };
+    cluster_.events.partition = [this](const std::string& home, const std::string& serving,
+                                       std::uint64_t epoch) { partition_moved(home, serving, epoch); };
 }
 
 void HaManager::enter(NodeState state, std::string reason) {
@@ -94,12 +102,14 @@ awaitable<std::uint64_t> HaManager::move(std::string home, std::uint64_t known) 
 awaitable<void> HaManager::take_place() {
     for (;;) {
         const auto own = co_await epochs_.ensure_partition(node_);
-        auto in_redis = own ? co_await cluster_.partitions({1, node_}) : Result<std::map<std::string, ClusterBackend::Partition>>(own.error());
+        auto in_redis = own ? co_await cluster_.partitions({1, node_})
+                            : Result<std::map<std::string, ClusterBackend::Partition>>(own.error());
         if (own && in_redis) {
             epochs_known_[node_] = own->epoch;
             if (!peer_.empty()) co_await epochs_.ensure_partition(peer_);
             const auto at_peer = own->serving == peer_ && !peer_.empty();
-            const auto leases = at_peer ? co_await cluster_.leases({1, peer_}) : Result<std::map<std::string, bool>>(std::map<std::string, bool>{});
+            const auto leases = at_peer ? co_await cluster_.leases({1, peer_})
+                                        : Result<std::map<std::string, bool>>(std::map<std::string, bool>{});
             const bool peer_lives = leases && leases->contains(peer_) && leases->at(peer_);
             if (at_peer && peer_lives) {
                 partition_moved(node_, peer_, own->epoch);
@@ -165,7 +175,8 @@ awaitable<void> HaManager::step() {
         automatic_moves_ = 0;
     }
     if (state_ == NodeState::normal && !peer_lives) {
-        // A peer that never came gets the initialisation timeout (T5); one whose lease ended is taken over now (T6).
+        // A peer that never came gets the initialisation timeout (T5); one whose lease ended is taken over
+        // now (T6).
         if (!saw_peer_ && now - started_ < config_.timers.init_timeout) co_return;
         const auto known = (*partitions).at(peer_);
         if (known.serving == node_) {
@@ -173,7 +184,9 @@ awaitable<void> HaManager::step() {
         } else {
             const auto states = co_await cluster_.node_states();
             std::string reason = saw_peer_ ? "peer-down" : "peer-down-during-initialization";
-            if (states && states->contains(peer_) && states->at(peer_).find("\"stopped\"") != std::string::npos) reason = "peer-reboot";
+            if (states && states->contains(peer_) &&
+                states->at(peer_).find("\"stopped\"") != std::string::npos)
+                reason = "peer-reboot";
             co_await take_over(peer_, 0, reason);
         }
     } else if (state_ == NodeState::failed_over) {
@@ -181,7 +194,8 @@ awaitable<void> HaManager::step() {
             // The backup is gone too: its own users and the peer's are served from here (T12).
             co_await take_back();
             co_await take_over(peer_, 0, "auto-recover-critical-service-down");
-        } else if (config_.timers.automatic_fallback && now - healthy_since_ >= config_.timers.fallback_delay) {
+        } else if (config_.timers.automatic_fallback &&
+                   now - healthy_since_ >= config_.timers.fallback_delay) {
             if (automatic_moves_ >= 20) co_return;
             ++automatic_moves_;
             co_await take_back();
@@ -210,7 +224,11 @@ awaitable<void> HaManager::take_over(std::string peer, std::uint64_t, std::strin
         }
     }
     const auto took = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - begin).count();
-    log_info("failover_finished", {{"node", peer}, {"by", node_}, {"epoch", epoch}, {"sessions", adopted}, {"took_ms", std::int64_t{took}}});
+    log_info("failover_finished", {{"node", peer},
+                                   {"by", node_},
+                                   {"epoch", epoch},
+                                   {"sessions", adopted},
+                                   {"took_ms", std::int64_t{took}}});
     enter(NodeState::backup, reason);
 }
 
@@ -230,14 +248,16 @@ awaitable<void> HaManager::take_back() {
 }
 
 void HaManager::watch_clock() {
-    // A process that stood still longer than half its lease may have been taken over: whatever its sockets hold is stale.
+    // A process that stood still longer than half its lease may have been taken over: whatever its sockets
+    // hold is stale.
     clock_timer_.expires_after(milliseconds(100));
     clock_timer_.async_wait([this](error_code error) {
         if (error || stopping_) return;
         const auto now = SteadyClock::now();
         if (now - last_tick_ > config_.timers.lease / 2) {
             const auto stood = std::chrono::duration_cast<milliseconds>(now - last_tick_).count();
-            log_warn("node_fenced", {{"node", node_}, {"reason", "isolated"}, {"stood_still_ms", std::int64_t{stood}}});
+            log_warn("node_fenced",
+                     {{"node", node_}, {"reason", "isolated"}, {"stood_still_ms", std::int64_t{stood}}});
             router_.close_streams("system-shutdown");
         }
         last_tick_ = now;
@@ -248,18 +268,15 @@ void HaManager::watch_clock() {
 awaitable<void> HaManager::publish() {
     json::array serving;
     for (const auto& home : serving_) serving.push_back(json::value(home));
-    const json::object object{{"state", node_state_name(state_)},
-                              {"reason", reason_},
-                              {"since", format_time_s(since_)},
-                              {"epoch", epochs_known_[node_]},
-                              {"serving", serving},
-                              {"sessions", router_.sessions().size()},
-                              {"config", config_.hash},
-                              {"stopped", stopping_}};
+    const json::object object{
+        {"state", node_state_name(state_)}, {"reason", reason_},   {"since", format_time_s(since_)},
+        {"epoch", epochs_known_[node_]},    {"serving", serving},  {"sessions", router_.sessions().size()},
+        {"config", config_.hash},           {"stopped", stopping_}};
     auto text = json::serialize(object);
     // `stopped` is searched for as text by the peer.
     if (!stopping_) {
-        if (const auto at = text.find("\"stopped\":false"); at != std::string::npos) text.replace(at, 15, "\"going\":true");
+        if (const auto at = text.find("\"stopped\":false"); at != std::string::npos)
+            text.replace(at, 15, "\"going\":true");
     }
     co_await cluster_.put_node_state(node_, std::move(text));
 }

@@ -16,18 +16,28 @@
 namespace hexad {
 
 /// States of a node in its redundancy group (docs/redundancy-groups.md).
-enum class NodeState { initializing, normal, taking_over, backup, failed_over, taking_back, falling_back, standalone, unknown };
+enum class NodeState {
+    initializing,
+    normal,
+    taking_over,
+    backup,
+    failed_over,
+    taking_back,
+    falling_back,
+    standalone,
+    unknown
+};
 std::string_view node_state_name(NodeState state);
 
-/// This node's part in its redundancy group: who serves which partition, when the peer is taken over, when a node that
-/// came back gets its users again. Protocol thread.
+/// This node's part in its redundancy group: who serves which partition, when the peer is taken over, when a
+/// node that came back gets its users again. Protocol thread.
 ///
-/// A node becomes owner only by raising the partition's epoch, in the store first, then in Redis; evidence alone (a
-/// silent peer) is never enough: the peer's lease must be gone.
+/// A node becomes owner only by raising the partition's epoch, in the store first, then in Redis; evidence
+/// alone (a silent peer) is never enough: the peer's lease must be gone.
 class HaManager {
 public:
-    HaManager(asio::io_context& io, const Config& config, std::string node, ClusterBackend& cluster, EpochStore& epochs,
-              Router& router);
+    HaManager(asio::io_context& io, const Config& config, std::string node, ClusterBackend& cluster,
+              EpochStore& epochs, Router& router);
 
     /// Takes its place in the group (T2, T3) and then watches until `stop`.
     awaitable<void> run();

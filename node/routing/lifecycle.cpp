@@ -82,8 +82,9 @@ awaitable<void> Router::stop() {
     std::vector<SessionPtr> all;
     for (const auto& [sid, session] : sessions_) all.push_back(session);
     for (int i = 0; i < 500; ++i) {  // what was read is finished first; at most five seconds
-        const bool busy = std::any_of(all.begin(), all.end(),
-                                      [](const SessionPtr& s) { return !s->inputs.empty() || !s->unread.empty(); });
+        const bool busy = std::any_of(all.begin(), all.end(), [](const SessionPtr& s) {
+            return !s->inputs.empty() || !s->unread.empty();
+        });
         if (!busy) break;
         co_await pause(io_, milliseconds(10));
     }
@@ -110,11 +111,14 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (!*account || (*account)->state != AccountState::active) co_return StanzaError::not_allowed();
     auto full = (*account)->jid.with_resource(resource.empty() ? random_id(8) : resource);
     if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
-    // The old session's farewell comes before the new one's greeting, or contacts would be left with the former.
+    // The old session's farewell comes before the new one's greeting, or contacts would be left with the
+    // former.
     bool inherits = false;
     for (auto old = find_full(*full); old; old = find_full(*full)) {
-        // Contacts see no flap: the new session takes the old one's availability over until it speaks for itself.
-        if (!old->closing && (old->state.available || old->inherits_presence)) inherits = old->replaced = true;
+        // Contacts see no flap: the new session takes the old one's availability over until it speaks for
+        // itself.
+        if (!old->closing && (old->state.available || old->inherits_presence))
+            inherits = old->replaced = true;
         kick(old, "conflict", "replaced by a new session");
         co_await pause(io_, milliseconds(1));
     }
@@ -163,20 +167,23 @@ SessionPtr Router::find_full(const Jid& full) const {
 }
 
 awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wanted) {
-    // What came before <enable/> is not counted by the client; it is finished first so that the counters start clean.
+    // What came before <enable/> is not counted by the client; it is finished first so that the counters
+    // start clean.
     while (!session->finished && (!session->unread.empty() || !session->inputs.empty())) {
         co_await pause(io_, milliseconds(1));
     }
     if (session->finished || session->sm) co_return false;
     session->resumable = resumable;
-    session->window = resumable ? std::min(wanted.count() > 0 ? wanted : options_.resume_window, options_.resume_window)
-                                : seconds(0);
+    session->window =
+        resumable ? std::min(wanted.count() > 0 ? wanted : options_.resume_window, options_.resume_window)
+                  : seconds(0);
     Batch batch;
     batch.sessions.push_back(record_of(session));
     co_return co_await committed(*this, io_, std::move(batch));
 }
 
-awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire) {
+awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Jid bare, std::uint32_t h,
+                                                             Wire& wire) {
     const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
     auto session = find_session(sid);
     if (!session && cluster_ != nullptr) {
@@ -201,7 +208,8 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         co_return not_found;
     }
     if (session->state.account->jid != bare || !session->resumable) co_return not_found;
-    // The old stream reads no more; what it brought is finished, so that the counter given to the client is exact.
+    // The old stream reads no more; what it brought is finished, so that the counter given to the client is
+    // exact.
     if (auto* old = session->wire) {
         session->detach();
         old->end("conflict", "resumed on another stream");
@@ -214,7 +222,8 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         co_await pause(io_, milliseconds(10));
     }
     if (session->closing) co_return not_found;
-    if (session->in_safe < session->in_read) co_return SessionRefusal{"wait", "resource-constraint", 0, false};
+    if (session->in_safe < session->in_read)
+        co_return SessionRefusal{"wait", "resource-constraint", 0, false};
     if (static_cast<std::int32_t>(session->sent_count() - h) < 0 && !session->restored) {
         co_return SessionRefusal{"modify", "bad-request", 0, false};
     }
@@ -316,7 +325,8 @@ void Router::begin_end(const SessionPtr& session) {
     if (session->closing) return;
     session->closing = true;
     if (committer_.never_refuses()) {
-        // From here on nothing is routed to it; what was decided before is in its log before the log is closed.
+        // From here on nothing is routed to it; what was decided before is in its log before the log is
+        // closed.
         RouteChange change;
         change.account = session->state.account->jid;
         change.entry = session->route;
@@ -370,7 +380,8 @@ awaitable<void> Router::end_session(SessionPtr session) {
                 LogAppend append;
                 append.sid = asker->sid;
                 append.kind = EntryKind::iq;
-                append.xml = make_bytes(make_error_reply(*request, StanzaError::service_unavailable()).to_string(ns::client));
+                append.xml = make_bytes(
+                    make_error_reply(*request, StanzaError::service_unavailable()).to_string(ns::client));
                 errors.appends.push_back(std::move(append));
             }
             if (!errors.appends.empty()) submit(std::move(errors));

@@ -32,7 +32,8 @@ std::optional<std::int8_t> read_priority(const Element& presence) {
     int value = 0;
     const auto* begin = text.data() + (text.starts_with('+') ? 1 : 0);
     const auto [end, ec] = std::from_chars(begin, text.data() + text.size(), value);
-    if (ec != std::errc{} || end != text.data() + text.size() || value < -128 || value > 127) return std::nullopt;
+    if (ec != std::errc{} || end != text.data() + text.size() || value < -128 || value > 127)
+        return std::nullopt;
     return static_cast<std::int8_t>(value);
 }
 
@@ -46,7 +47,8 @@ void Router::decide_presence(Stanza& stanza, const SessionPtr& session, Batch& b
         } else if (type == "probe" || type == "error") {
             return;
         } else {
-            refuse(stanza, session, StanzaError::bad_request("this type of presence needs an address"), batch);
+            refuse(stanza, session, StanzaError::bad_request("this type of presence needs an address"),
+                   batch);
         }
         return;
     }
@@ -55,7 +57,8 @@ void Router::decide_presence(Stanza& stanza, const SessionPtr& session, Batch& b
     } else if (type == "probe") {
         probe(stanza, session, batch);
     } else {
-        // Subscription types are the business of the subscriptions module, which ran before; what arrives here it left.
+        // Subscription types are the business of the subscriptions module, which ran before; what arrives
+        // here it left.
         refuse(stanza, session, StanzaError::bad_request("unknown type of presence"), batch);
     }
 }
@@ -80,7 +83,8 @@ void Router::broadcast_presence(Stanza& stanza, const SessionPtr& session, Batch
     }
     const auto priority = read_priority(stanza.xml);
     if (!priority) {
-        refuse(stanza, session, StanzaError::bad_request("priority must be an integer from -128 to 127"), batch);
+        refuse(stanza, session, StanzaError::bad_request("priority must be an integer from -128 to 127"),
+               batch);
         return;
     }
     session->inherits_presence = false;
@@ -191,7 +195,8 @@ void Router::probe(const Stanza& stanza, const SessionPtr& session, Batch& batch
         for (const auto& entry : route->sessions) {
             if (!entry.available || (stanza.to.is_full() && entry.jid != stanza.to)) continue;
             any = true;
-            send_to_self(session, addressed(entry.presence, session->state.jid), EntryKind::transient, false, batch);
+            send_to_self(session, addressed(entry.presence, session->state.jid), EntryKind::transient, false,
+                         batch);
         }
     }
     if (!any) {

@@ -37,8 +37,8 @@ SessionPtr Router::find_session(const std::string& sid) const {
 }
 
 std::size_t Router::attached() const {
-    return static_cast<std::size_t>(
-        std::count_if(sessions_.begin(), sessions_.end(), [](const auto& s) { return s.second->wire != nullptr; }));
+    return static_cast<std::size_t>(std::count_if(sessions_.begin(), sessions_.end(),
+                                                  [](const auto& s) { return s.second->wire != nullptr; }));
 }
 
 void Router::receive(const SessionPtr& session, Element stanza) {
@@ -120,9 +120,15 @@ void Router::decide(const SessionPtr& session, Element xml) {
         if (event.refusal) refuse(stanza, session, *event.refusal, input->batch);
     } else {
         switch (stanza.kind) {
-            case StanzaKind::message: decide_message(stanza, session, input->batch); break;
-            case StanzaKind::presence: decide_presence(stanza, session, input->batch); break;
-            case StanzaKind::iq: decided = decide_iq(stanza, session, input); break;
+            case StanzaKind::message:
+                decide_message(stanza, session, input->batch);
+                break;
+            case StanzaKind::presence:
+                decide_presence(stanza, session, input->batch);
+                break;
+            case StanzaKind::iq:
+                decided = decide_iq(stanza, session, input);
+                break;
         }
     }
     if (decided) {
@@ -135,8 +141,9 @@ void Router::decide(const SessionPtr& session, Element xml) {
 void Router::finish_input(const SessionPtr& session, Session::Input& input) {
     add_state(session, input.batch);
     const auto& b = input.batch;
-    input.durable = !committer_.never_refuses() || b.touches_store() || !b.sessions.empty() || !b.filling.empty() || !b.appends.empty() ||
-                    !b.room_inputs.empty() || !b.occupants.empty();
+    input.durable = !committer_.never_refuses() || b.touches_store() || !b.sessions.empty() ||
+                    !b.filling.empty() || !b.appends.empty() || !b.room_inputs.empty() ||
+                    !b.occupants.empty();
 }
 
 void Router::add_state(const SessionPtr& session, Batch& batch) {
@@ -180,9 +187,10 @@ namespace {
 
 /// Whether others see an effect of this batch that is not logged: presence, a directed notice.
 bool shows_to_others(const Batch& batch) {
-    return !batch.routes.empty() || std::any_of(batch.notices.begin(), batch.notices.end(), [&](const Notice& n) {
-        return n.audience != Notice::Audience::session || !batch.origin.source.starts_with(n.sid);
-    });
+    return !batch.routes.empty() ||
+           std::any_of(batch.notices.begin(), batch.notices.end(), [&](const Notice& n) {
+               return n.audience != Notice::Audience::session || !batch.origin.source.starts_with(n.sid);
+           });
 }
 
 }  // namespace
@@ -194,7 +202,8 @@ void Router::drain(const SessionPtr& session) {
         for (auto& input : session->inputs) {
             if (!input->ready) break;
             if (input->submitted) continue;
-            // A presence between two messages is seen between them: it waits for the first, the second waits for it.
+            // A presence between two messages is seen between them: it waits for the first, the second waits
+            // for it.
             const bool fence = !input->durable && shows_to_others(input->batch);
             if (fence && input != session->inputs.front()) break;
             input->submitted = true;
@@ -213,7 +222,8 @@ void Router::drain(const SessionPtr& session) {
             more = true;
         }
     }
-    if (session->inputs.empty() && session->unread.empty() && session->sm && session->in_read > session->in_submitted) {
+    if (session->inputs.empty() && session->unread.empty() && session->sm &&
+        session->in_read > session->in_submitted) {
         schedule_advance(session);
     }
     if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
@@ -228,19 +238,20 @@ void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Sessi
     }
     auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
     reserve_numbers(batch, *slots);
-    committer_.submit(std::move(batch), [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
-        input->done = true;
-        if (outcome.status == CommitStatus::ok) {
-            deliver(back, outcome, *slots);
-            if (back.advances) session->counted(input->n);
-        } else {
-            input->batch = std::move(back);
-            refused(session, input, outcome);
-            return;
-        }
-        input->batch = Batch{};
-        drain(session);
-    });
+    committer_.submit(std::move(batch),
+                      [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
+                          input->done = true;
+                          if (outcome.status == CommitStatus::ok) {
+                              deliver(back, outcome, *slots);
+                              if (back.advances) session->counted(input->n);
+                          } else {
+                              input->batch = std::move(back);
+                              refused(session, input, outcome);
+                              return;
+                          }
+                          input->batch = Batch{};
+                          drain(session);
+                      });
 }
 
 void Router::schedule_advance(const SessionPtr& session) {

@@ -28,15 +28,16 @@ struct RouterOptions {
 struct SessionRefusal {
     std::string type;
     std::string condition;
-    std::uint64_t h = 0;     ///< resume: stanzas known to be handled (XEP-0198 §5), if `has_h`
+    std::uint64_t h = 0;  ///< resume: stanzas known to be handled (XEP-0198 §5), if `has_h`
     bool has_h = false;
 };
 
-/// The heart of a node: carries sessions, decides on every stanza of theirs, commits and delivers the effects.
+/// The heart of a node: carries sessions, decides on every stanza of theirs, commits and delivers the
+/// effects.
 ///
-/// Protocol thread. Deciding is synchronous over loaded accounts and the route table; loading is the one place that
-/// waits, and stanzas queue behind it. Effects are values in a Batch: what is durable goes through the Committer, and
-/// sockets and acknowledgements are released in the order in which the effects were made.
+/// Protocol thread. Deciding is synchronous over loaded accounts and the route table; loading is the one
+/// place that waits, and stanzas queue behind it. Effects are values in a Batch: what is durable goes through
+/// the Committer, and sockets and acknowledgements are released in the order in which the effects were made.
 class Router final : public ClusterView {
 public:
     Router(asio::io_context& io, Store& store, Committer& committer, SessionLog& log, Hooks& hooks,
@@ -51,21 +52,25 @@ public:
     // ---- sessions (called by connections) ----
     /// Binds a resource (RFC 6120 §7); an older session of the same full JID ends with `conflict`.
     awaitable<Result<SessionPtr, StanzaError>> bind(Jid bare, std::string resource, Wire& wire);
-    /// Continues a session on a new stream (XEP-0198 §5). After this the connection sends `<resumed/>`, then calls
-    /// `settle`.
-    awaitable<Result<SessionPtr, SessionRefusal>> resume(std::string sid, Jid bare, std::uint32_t h, Wire& wire);
+    /// Continues a session on a new stream (XEP-0198 §5). After this the connection sends `<resumed/>`, then
+    /// calls `settle`.
+    awaitable<Result<SessionPtr, SessionRefusal>> resume(std::string sid, Jid bare, std::uint32_t h,
+                                                         Wire& wire);
     awaitable<bool> settle(SessionPtr session, std::uint32_t h);
-    /// Whether a resumed stream must first answer an `<r/>`: another node could hold a newer stream of the same client.
+    /// Whether a resumed stream must first answer an `<r/>`: another node could hold a newer stream of the
+    /// same client.
     bool resume_needs_proof() const { return !committer_.never_refuses(); }
     /// Enables stream management; false if it was enabled before. Resolves when it is safe.
     awaitable<bool> enable(SessionPtr session, bool resumable, seconds wanted);
     /// A stanza of the client, in the order of the stream.
     void receive(const SessionPtr& session, Element stanza);
-    /// The stream went away without a word (`clean` = `</stream:stream>`): the session waits for a resume, or ends.
+    /// The stream went away without a word (`clean` = `</stream:stream>`): the session waits for a resume, or
+    /// ends.
     void stream_lost(const SessionPtr& session, bool clean);
     /// Ends a session now: the client is told `condition`.
     void kick(const SessionPtr& session, std::string condition, std::string text);
-    /// The client sent `<r/>`: answered with what is safe now or within a tenth of a second, and again when it grows.
+    /// The client sent `<r/>`: answered with what is safe now or within a tenth of a second, and again when
+    /// it grows.
     void ack_requested(const SessionPtr& session);
     void set_inactive(const SessionPtr& session, bool inactive);
 
@@ -98,6 +103,7 @@ public:
     asio::io_context& io() override { return io_; }
     void route_from_service(const Element& stanza, const Jid& from, const Jid& to, Batch& batch) override;
     void change_account(AccountData& account, AccountChange change, Batch& batch) override;
+    void learn_room_home(const Jid& room, const std::string& home) override;
 
 private:
     friend struct Decision;
@@ -117,8 +123,8 @@ private:
     void decide_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);
     /// False: an answer is under way and will finish `input` later.
     bool decide_iq(Stanza& stanza, const SessionPtr& session, const std::shared_ptr<Session::Input>& input);
-    void message_to_account(const Stanza& stanza, SessionState* sender, const std::string& stanza_id, Timestamp at,
-                            Batch& batch);
+    void message_to_account(const Stanza& stanza, SessionState* sender, const std::string& stanza_id,
+                            Timestamp at, Batch& batch);
     void iq_to_resource(const Stanza& stanza, const SessionPtr& session, Batch& batch);
     void to_service(Stanza& stanza, const SessionPtr& session, Batch& batch);
     awaitable<void> answer(IqAnswer handler, IqRequest request, SessionPtr session,
@@ -151,7 +157,8 @@ private:
     SessionRecord record_of(const SessionPtr& session) const;
 
     // cluster.cpp
-    void refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input, const CommitOutcome& outcome);
+    void refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input,
+                 const CommitOutcome& outcome);
     awaitable<void> decide_again(SessionPtr session);
     void drop(const SessionPtr& session);
     bool needs_room_home(const Jid& to) const;

@@ -11,8 +11,8 @@ namespace hexad {
 namespace {
 
 /// Numbers are committed before the slots are written; `then` runs when they are.
-awaitable<void> commit_numbers(SessionLog& log, std::string sid, Epoch epoch, std::vector<SessionLog::Number> numbers,
-                               std::function<void(bool)> then) {
+awaitable<void> commit_numbers(SessionLog& log, std::string sid, Epoch epoch,
+                               std::vector<SessionLog::Number> numbers, std::function<void(bool)> then) {
     const auto ok = co_await log.number(std::move(sid), epoch, std::move(numbers));
     then(ok && *ok);
 }
@@ -116,7 +116,8 @@ void Session::number_pending() {
         }
         self->number_pending();
     };
-    asio::co_spawn(executor_, commit_numbers(log_, state.sid, state.epoch, std::move(numbers), std::move(then)),
+    asio::co_spawn(executor_,
+                   commit_numbers(log_, state.sid, state.epoch, std::move(numbers), std::move(then)),
                    asio::detached);
 }
 
@@ -176,7 +177,8 @@ void Session::enable() {
 }
 
 void Session::settle(std::uint32_t h) {
-    // Covered is the prefix of slots whose number the client has counted; a slot without a number was never sent.
+    // Covered is the prefix of slots whose number the client has counted; a slot without a number was never
+    // sent.
     std::size_t covered = 0;
     while (covered < slots_.size() && slots_[covered]->number != 0 &&
            static_cast<std::int32_t>(h - slots_[covered]->number) >= 0) {

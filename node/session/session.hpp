@@ -33,18 +33,20 @@ public:
 };
 
 struct SessionLimits {
-    std::size_t max_window = 64;               ///< stanzas between read and commit
-    std::size_t max_unacked = 5000;            ///< outbound stanzas that the client of a live stream may leave unacknowledged
+    std::size_t max_window = 64;  ///< stanzas between read and commit
+    std::size_t max_unacked =
+        5000;  ///< outbound stanzas that the client of a live stream may leave unacknowledged
     std::size_t max_unacked_bytes = 8u << 20;  ///< likewise in bytes
     std::size_t max_detached = 500;            ///< log entries of a session without a stream; then it ends
     std::size_t max_detached_bytes = 512u << 10;
 };
 
-/// One bound stream (XEP-0198 included): its state, what came in and is not safe yet, what went out and is not
-/// acknowledged. Protocol thread; owned by the Router. A session outlives its connection, and its node.
+/// One bound stream (XEP-0198 included): its state, what came in and is not safe yet, what went out and is
+/// not acknowledged. Protocol thread; owned by the Router. A session outlives its connection, and its node.
 ///
-/// Outbound stanzas are slots in one queue. A logged slot is written once its entry and its stanza number are in the
-/// session log; whatever stands behind it waits, so that numbers and socket order agree (docs/delivery.md).
+/// Outbound stanzas are slots in one queue. A logged slot is written once its entry and its stanza number are
+/// in the session log; whatever stands behind it waits, so that numbers and socket order agree
+/// (docs/delivery.md).
 class Session : public std::enable_shared_from_this<Session> {
 public:
     /// One outbound stanza, from the decision until the client has acknowledged it.
@@ -63,11 +65,12 @@ public:
     struct Input {
         std::uint64_t n = 0;
         Batch batch;
-        bool ready = false;      ///< decided
+        bool ready = false;  ///< decided
         bool submitted = false;
         bool done = false;
         bool durable = false;
-        std::optional<Element> original;  ///< kept in a cluster: the stanza is decided again if its batch is refused
+        std::optional<Element>
+            original;  ///< kept in a cluster: the stanza is decided again if its batch is refused
     };
 
     Session(SessionLog& log, SessionLimits limits, asio::any_io_executor executor)
@@ -80,13 +83,13 @@ public:
     bool resumable = false;  ///< with resume
     bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
-    bool replaced = false;           ///< ended by a new session of the same full JID, which has its availability
+    bool replaced = false;   ///< ended by a new session of the same full JID, which has its availability
     bool inherits_presence = false;  ///< contacts still see the session it replaced
     bool filling_now = false;
-    bool restored = false;   ///< read from the log at start; its entries come with the claim
-    seconds window{300};     ///< resume window
-    Timestamp until;         ///< detached: end of the window
-    RouteEntry route;        ///< as last submitted
+    bool restored = false;  ///< read from the log at start; its entries come with the claim
+    seconds window{300};    ///< resume window
+    Timestamp until;        ///< detached: end of the window
+    RouteEntry route;       ///< as last submitted
     bool routed = false;
 
     // ---- input: counters start anew with <enable/>, so that they are the `h` of XEP-0198 ----
@@ -96,16 +99,17 @@ public:
     std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
     std::deque<std::shared_ptr<Input>> inputs;
     bool loading = false;
-    bool deciding_again = false;      ///< a batch was refused: its followers come back, then all are decided anew
-    bool reload_accounts = false;     ///< … because an account had changed
+    bool deciding_again = false;  ///< a batch was refused: its followers come back, then all are decided anew
+    bool reload_accounts = false;         ///< … because an account had changed
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
     bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
-    /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in full.
+    /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in
+    /// full.
     void counted(std::uint64_t safe);
-    /// The client sent `<r/>`. False: not all it sent is safe yet, and nothing was answered; the caller calls answer_ack()
-    /// a moment later whatever has become of it.
+    /// The client sent `<r/>`. False: not all it sent is safe yet, and nothing was answered; the caller calls
+    /// answer_ack() a moment later whatever has become of it.
     bool client_asks_ack();
     void answer_ack();
     bool ack_wanted() const { return ack_wanted_; }
@@ -124,7 +128,10 @@ public:
     // ---- stream ----
     Wire* wire = nullptr;
     void attach(Wire& w);
-    void detach() { wire = nullptr; settled_ = false; }
+    void detach() {
+        wire = nullptr;
+        settled_ = false;
+    }
     /// A new stream of this session answered with `h`: drops what it covers, numbers and writes the rest.
     void settle(std::uint32_t h);
     bool settled() const { return settled_; }
@@ -133,8 +140,8 @@ public:
     /// `<a h=…/>`; false: h is more than was sent.
     bool acknowledged(std::uint32_t h);
     std::uint32_t sent_count() const { return sent_number_; }
-    /// Once a second while something is unacknowledged: asks for an acknowledgement, passes acknowledgements on to the log,
-    /// counts what a stream without XEP-0198 has written. False: nothing left to do.
+    /// Once a second while something is unacknowledged: asks for an acknowledgement, passes acknowledgements
+    /// on to the log, counts what a stream without XEP-0198 has written. False: nothing left to do.
     bool tick();
     std::function<void()> wants_tick;
     bool tick_scheduled = false;
@@ -156,8 +163,8 @@ private:
     SessionLog& log_;
     SessionLimits limits_;
     asio::any_io_executor executor_;
-    std::deque<SlotPtr> slots_;   ///< oldest unacknowledged first
-    std::size_t written_ = 0;     ///< slots_[0 … written_) were written on the current stream
+    std::deque<SlotPtr> slots_;  ///< oldest unacknowledged first
+    std::size_t written_ = 0;    ///< slots_[0 … written_) were written on the current stream
     std::size_t bytes_ = 0;
     std::uint32_t next_number_ = 0;  ///< number of the last slot that has one
     std::uint32_t acked_number_ = 0;
@@ -167,8 +174,8 @@ private:
     bool numbering_ = false;
     bool settled_ = true;
     bool ack_wanted_ = false;
-    std::uint64_t ack_target_ = 0;  ///< what the client wants covered
-    bool asked_ = false;  ///< an `<r/>` of ours is under way
+    std::uint64_t ack_target_ = 0;     ///< what the client wants covered
+    bool asked_ = false;               ///< an `<r/>` of ours is under way
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
     std::uint64_t last_position_ = 0;  ///< highest log position seen: what is at or below it is known
@@ -176,7 +183,8 @@ private:
 
 using SessionPtr = std::shared_ptr<Session>;
 
-/// SessionState ⇄ SessionRecord.state. decode leaves sid, jid, account and epoch alone; false if the bytes are broken.
+/// SessionState ⇄ SessionRecord.state. decode leaves sid, jid, account and epoch alone; false if the bytes
+/// are broken.
 std::string encode_state(const Session& session);
 bool decode_state(const std::string& bytes, Session& session);
 /// The route entry that follows from the state.

@@ -51,8 +51,8 @@ struct ScramCredential {
     std::string server_key;
 };
 
-/// What the store knows of one account and a node keeps in memory while it is needed. A version counts the changes of
-/// roster, block list and preferences; a change that was decided on another version is refused.
+/// What the store knows of one account and a node keeps in memory while it is needed. A version counts the
+/// changes of roster, block list and preferences; a change that was decided on another version is refused.
 struct AccountData {
     AccountId id = 0;
     Jid jid;  ///< bare
@@ -77,7 +77,9 @@ struct AccountChange {
     std::optional<ArchivePreferences> archive;
 
     bool changes_roster() const { return !put.empty() || !remove.empty(); }
-    bool empty() const { return put.empty() && remove.empty() && block.empty() && unblock.empty() && !archive; }
+    bool empty() const {
+        return put.empty() && remove.empty() && block.empty() && unblock.empty() && !archive;
+    }
     /// Applies the change and moves `version` (and `roster_version`) to base_version + 1.
     void apply_to(AccountData& account) const;
 };

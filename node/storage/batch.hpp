@@ -24,8 +24,8 @@ struct Epoch {
     friend auto operator<=>(const Epoch&, const Epoch&) = default;
 };
 
-/// Where an effect comes from: the n-th stanza of a session, or the n-th entry of a room's history. `sub` tells several
-/// effects of one input on one target apart. A target takes an origin once.
+/// Where an effect comes from: the n-th stanza of a session, or the n-th entry of a room's history. `sub`
+/// tells several effects of one input on one target apart. A target takes an origin once.
 struct Origin {
     std::string source;  ///< sid, or `room:<bare JID>`
     std::uint64_t n = 0;
@@ -35,7 +35,8 @@ struct Origin {
 
 enum class Direction : std::uint8_t { in, out };
 
-/// One archived message of an account (XEP-0313). Unique by (owner, stanza_id): writing it again changes nothing.
+/// One archived message of an account (XEP-0313). Unique by (owner, stanza_id): writing it again changes
+/// nothing.
 struct ArchiveRow {
     AccountId owner = 0;
     std::string stanza_id;
@@ -47,7 +48,8 @@ struct ArchiveRow {
     Bytes xml;  ///< the message in `jabber:client` form, as the owner receives it
 };
 
-/// A message that waits for the next login (XEP-0160), ordered by its archive position. Unique by (owner, stanza_id).
+/// A message that waits for the next login (XEP-0160), ordered by its archive position. Unique by (owner,
+/// stanza_id).
 struct OfflineRow {
     AccountId owner = 0;
     std::string stanza_id;
@@ -197,13 +199,14 @@ struct RouteCheck {
 
 /// Everything one input makes true, or nothing of it. A value: handlers fill it, the Committer commits it.
 struct Batch {
-    /// The input: n-th stanza of session `origin.source`, whose counter moves from `previous` to n (`advances`; stanzas in
-    /// between had no effects of their own); or a room's step; or neither (source empty: an event of the server itself).
+    /// The input: n-th stanza of session `origin.source`, whose counter moves from `previous` to n
+    /// (`advances`; stanzas in between had no effects of their own); or a room's step; or neither (source
+    /// empty: an event of the server itself).
     Origin origin;
     Epoch epoch;
     bool advances = false;
     std::uint64_t previous = 0;
-    bool room_step = false;           ///< origin.source is a room; `room_position` is the inbox position it used up
+    bool room_step = false;  ///< origin.source is a room; `room_position` is the inbox position it used up
     std::uint64_t room_position = 0;
     std::vector<RouteCheck> checks;
 
@@ -226,7 +229,8 @@ struct Batch {
     std::vector<RouteChange> routes;
     std::vector<Notice> notices;
 
-    /// Runs on the protocol thread once all of the above is safe, in the order in which batches were submitted.
+    /// Runs on the protocol thread once all of the above is safe, in the order in which batches were
+    /// submitted.
     std::vector<std::function<void()>> after;
 
     bool touches_store() const {

@@ -25,8 +25,8 @@ struct SessionTomb {
 
 /// The logs of all sessions (docs/delivery.md): SQLite on one node, Redis in a cluster.
 ///
-/// Protocol thread. Calls are executed in the order made, together with the batches of the Committer. An operation with
-/// an old epoch changes nothing and answers `false`.
+/// Protocol thread. Calls are executed in the order made, together with the batches of the Committer. An
+/// operation with an old epoch changes nothing and answers `false`.
 class SessionLog {
 public:
     virtual ~SessionLog() = default;
@@ -36,8 +36,8 @@ public:
     /// Makes `node` the carrier: epoch +1. Changes no number.
     virtual awaitable<Result<ClaimedSession, ClaimRefusal>> claim(std::string sid, AccountId account,
                                                                   std::string node) = 0;
-    /// After the client's first answer on a new connection: entries whose number is covered by `h` go, all other
-    /// numbers become void. The carrier then numbers again from h + 1.
+    /// After the client's first answer on a new connection: entries whose number is covered by `h` go, all
+    /// other numbers become void. The carrier then numbers again from h + 1.
     virtual awaitable<Result<bool>> settle(std::string sid, Epoch epoch, std::uint32_t h) = 0;
     /// Writes stanza numbers before the stanzas are written to the socket.
     struct Number {
@@ -45,23 +45,25 @@ public:
         std::uint32_t number;
     };
     virtual awaitable<Result<bool>> number(std::string sid, Epoch epoch, std::vector<Number> numbers) = 0;
-    /// The client has acknowledged everything up to position `position`; entries up to it go. Batched by the caller.
+    /// The client has acknowledged everything up to position `position`; entries up to it go. Batched by the
+    /// caller.
     virtual void ack(std::string sid, Epoch epoch, std::uint64_t position) = 0;
-    /// Moves the next ≤ 100 offline messages of the account into the log (mode filling). `finished`: none are left,
-    /// entries that were held came behind them, mode is live.
+    /// Moves the next ≤ 100 offline messages of the account into the log (mode filling). `finished`: none are
+    /// left, entries that were held came behind them, mode is live.
     struct Filled {
         std::vector<LogEntry> entries;
         bool finished = false;
     };
     virtual awaitable<Result<Filled>> fill(std::string sid, Epoch epoch) = 0;
-    /// Ends a session for good: due entries go to the offline store in the order of the archive (a message that another
-    /// live session of the account, one of its co-targets, has is not due), the rest is dropped, a tomb is left.
+    /// Ends a session for good: due entries go to the offline store in the order of the archive (a message
+    /// that another live session of the account, one of its co-targets, has is not due), the rest is dropped,
+    /// a tomb is left.
     struct Ended {
         std::vector<LogEntry> unanswered;  ///< IQ requests nobody will answer: the caller sends the errors
         std::vector<std::string> stored;   ///< stanza-ids that went to the offline store
     };
-    /// `farewell`: route change, notices and room inputs that become true in the moment the session leaves its route, after
-    /// its entries are stored (a cluster; on one node the caller submits them before).
+    /// `farewell`: route change, notices and room inputs that become true in the moment the session leaves
+    /// its route, after its entries are stored (a cluster; on one node the caller submits them before).
     virtual awaitable<Result<Ended>> end(std::string sid, Epoch epoch, Batch farewell) = 0;
     awaitable<Result<Ended>> end(std::string sid, Epoch epoch) { return end(std::move(sid), epoch, Batch{}); }
     virtual awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) = 0;

@@ -42,7 +42,7 @@ struct ArchivePage {
     bool complete = false;          ///< nothing beyond this page in the direction asked
     std::uint64_t count = 0;        ///< entries that match the filter without paging
     std::uint64_t first_index = 0;  ///< how many matching entries come before items[0]
-    bool id_not_found = false;      ///< after_id, before_id or one of ids is not in the archive: item-not-found
+    bool id_not_found = false;  ///< after_id, before_id or one of ids is not in the archive: item-not-found
 };
 
 struct ArchiveSpan {
@@ -72,10 +72,12 @@ struct RoomRow {
     std::vector<RoomAffiliation> affiliations;
 };
 
-/// The durable store, reading side plus what administration writes. What stanzas write is a Batch for the Committer.
+/// The durable store, reading side plus what administration writes. What stanzas write is a Batch for the
+/// Committer.
 ///
-/// Called on the protocol thread; an implementation moves the blocking part to its own threads and resumes the caller
-/// where it was. Both back ends (SQLite, PostgreSQL) pass storage/store_contract_test.cpp. Errors: StorageError.
+/// Called on the protocol thread; an implementation moves the blocking part to its own threads and resumes
+/// the caller where it was. Both back ends (SQLite, PostgreSQL) pass storage/store_contract_test.cpp. Errors:
+/// StorageError.
 class Store {
 public:
     virtual ~Store() = default;
@@ -88,9 +90,10 @@ public:
     virtual awaitable<Result<std::optional<ArchiveSpan>>> archive_span(AccountId owner) = 0;
     virtual awaitable<Result<ArchivePage>> room_archive_page(RoomId room, ArchiveQuery query) = 0;
     virtual awaitable<Result<std::optional<ArchiveSpan>>> room_archive_span(RoomId room) = 0;
-    /// The stanza-id under which this account already archived the same outgoing message (same `with`, origin-id and
-    /// content hash); for resends in a new session.
-    virtual awaitable<Result<std::optional<std::string>>> find_sent(AccountId owner, Jid with, std::string origin_id,
+    /// The stanza-id under which this account already archived the same outgoing message (same `with`,
+    /// origin-id and content hash); for resends in a new session.
+    virtual awaitable<Result<std::optional<std::string>>> find_sent(AccountId owner, Jid with,
+                                                                    std::string origin_id,
                                                                     std::string content_hash) = 0;
     virtual awaitable<Result<std::uint64_t>> offline_count(AccountId owner) = 0;
 
@@ -100,10 +103,12 @@ public:
     };
     virtual awaitable<Result<std::optional<RoomRow>>> load_room(Jid room) = 0;
     virtual awaitable<Result<RoomFound>> create_room(Jid room, std::string home_node, std::string config) = 0;
-    virtual awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) = 0;  ///< without affiliations
+    virtual awaitable<Result<std::vector<RoomRow>>> list_rooms(
+        std::string domain) = 0;  ///< without affiliations
 
     /// `conflict` if the name is taken.
-    virtual awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) = 0;
+    virtual awaitable<Result<AccountId>> create_account(AccountRow row,
+                                                        std::vector<ScramCredential> keys) = 0;
     struct NewAccount {
         AccountRow row;
         std::vector<ScramCredential> keys;
@@ -136,20 +141,22 @@ enum class CommitStatus {
 
 struct CommitOutcome {
     CommitStatus status = CommitStatus::ok;
-    std::vector<std::uint64_t> positions;  ///< L of each append, 0 where the target had the origin already or is gone
-    std::vector<std::uint64_t> room_positions;  ///< inbox position of each room input, 0 where it was there already
+    std::vector<std::uint64_t>
+        positions;  ///< L of each append, 0 where the target had the origin already or is gone
+    std::vector<std::uint64_t>
+        room_positions;  ///< inbox position of each room input, 0 where it was there already
 };
 
-/// Makes batches true, in the order of submission, many in one transaction ("take what is queued"). While the back end
-/// is away it retries and holds; nothing is released. Protocol thread; works on its own threads.
+/// Makes batches true, in the order of submission, many in one transaction ("take what is queued"). While the
+/// back end is away it retries and holds; nothing is released. Protocol thread; works on its own threads.
 class Committer {
 public:
     virtual ~Committer() = default;
-    /// `done` runs on the protocol thread, in order of submission. It gets the batch back (with its `after` functions,
-    /// which the caller runs).
+    /// `done` runs on the protocol thread, in order of submission. It gets the batch back (with its `after`
+    /// functions, which the caller runs).
     virtual void submit(Batch batch, std::function<void(const CommitOutcome&, Batch&)> done) = 0;
-    /// True if a batch is never refused (one node, one thread): routes change at submission and log entries may be
-    /// numbered by the carrier before they are committed.
+    /// True if a batch is never refused (one node, one thread): routes change at submission and log entries
+    /// may be numbered by the carrier before they are committed.
     virtual bool never_refuses() const = 0;
     /// Bytes waiting to become safe.
     virtual std::size_t pending_bytes() const = 0;

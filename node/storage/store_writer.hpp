@@ -13,21 +13,23 @@ namespace hexad {
 
 /// The store's half of a commit in a cluster: rows first, the Redis script after (docs/delivery.md §1).
 ///
-/// Protocol thread; works on its own. Groups are written in the order of the calls; the next group may be handed in
-/// before the last one is done.
+/// Protocol thread; works on its own. Groups are written in the order of the calls; the next group may be
+/// handed in before the last one is done.
 class StoreWriter {
 public:
     virtual ~StoreWriter() = default;
-    /// Writes the store rows of many batches as one group commit. Account changes are transactions of their own, in
-    /// order, before the rows; a batch whose change or token is refused (`version_moved`, `not_owner`) writes nothing of
-    /// the rest. Every row is idempotent by its key. `done` gets one status per batch. While the data base is away it
-    /// retries; `done` comes late.
-    virtual void write(std::vector<const Batch*> group, std::function<void(std::vector<CommitStatus>)> done) = 0;
+    /// Writes the store rows of many batches as one group commit. Account changes are transactions of their
+    /// own, in order, before the rows; a batch whose change or token is refused (`version_moved`,
+    /// `not_owner`) writes nothing of the rest. Every row is idempotent by its key. `done` gets one status
+    /// per batch. While the data base is away it retries; `done` comes late.
+    virtual void write(std::vector<const Batch*> group,
+                       std::function<void(std::vector<CommitStatus>)> done) = 0;
     /// Told when the data base stops answering, and when it is back.
     std::function<void(bool up)> on_state;
 };
 
-/// The offline messages and what is left of ended sessions, for a session log that lives elsewhere (docs/delivery.md §5).
+/// The offline messages and what is left of ended sessions, for a session log that lives elsewhere
+/// (docs/delivery.md §5).
 class OfflineStore {
 public:
     virtual ~OfflineStore() = default;
@@ -35,21 +37,24 @@ public:
         std::uint64_t batch = 0;
         std::vector<OfflineRow> rows;  ///< in order of the archive; empty: nothing waits
     };
-    /// Rows that an earlier batch ≤ `filled` of this session took become done; those of a later batch are handed out again;
-    /// else the next ≤ 100 queued rows are marked taken by (sid, filled + 1).
+    /// Rows that an earlier batch ≤ `filled` of this session took become done; those of a later batch are
+    /// handed out again; else the next ≤ 100 queued rows are marked taken by (sid, filled + 1).
     virtual awaitable<Result<Taken>> take(AccountId owner, std::string sid, std::uint64_t filled) = 0;
     /// The session has batches ≤ `batch` in its log.
     virtual awaitable<Result<bool>> done(std::string sid, std::uint64_t batch) = 0;
-    /// A session ends: `due` rows become queued (again), rows it took and did not fill likewise, a tomb is left.
+    /// A session ends: `due` rows become queued (again), rows it took and did not fill likewise, a tomb is
+    /// left.
     virtual awaitable<Result<bool>> put_back(AccountId owner, std::string sid, Jid jid, std::uint64_t in,
                                              std::uint64_t filled, std::vector<OfflineRow> due) = 0;
     virtual awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) = 0;
     enum class Row { none, queued, taken };
-    /// Before a stanza is decided again: what became of the row an earlier attempt wrote. `queued` rows are deleted.
+    /// Before a stanza is decided again: what became of the row an earlier attempt wrote. `queued` rows are
+    /// deleted.
     virtual awaitable<Result<Row>> withdraw(AccountId owner, std::string stanza_id) = 0;
 };
 
-/// The epochs that outlive Redis: generation of the cluster, serving node and epoch of each partition, node incarnations.
+/// The epochs that outlive Redis: generation of the cluster, serving node and epoch of each partition, node
+/// incarnations.
 class EpochStore {
 public:
     virtual ~EpochStore() = default;
@@ -69,7 +74,8 @@ public:
     /// Makes the row (serving = home, epoch 1) if it is not there.
     virtual awaitable<Result<Partition>> ensure_partition(std::string home) = 0;
     /// Epoch +1 and `serving`, if the epoch still is `known`; else what it is now.
-    virtual awaitable<Result<Partition>> move_partition(std::string home, std::string serving, std::uint64_t known) = 0;
+    virtual awaitable<Result<Partition>> move_partition(std::string home, std::string serving,
+                                                        std::uint64_t known) = 0;
     /// A new incarnation number of a node, higher than any before.
     virtual awaitable<Result<std::uint64_t>> next_incarnation(std::string node) = 0;
 };

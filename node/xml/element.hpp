@@ -21,8 +21,8 @@ struct QName {
 ///
 ///     Element("message", "jabber:client").set("to", "a@b").add(Element("body", "jabber:client").text("hi"))
 ///
-/// Attribute names are local names; an attribute in a namespace is named `{namespace}local`, and `xml:lang` is
-/// `xml:lang`. Text nodes are UTF-8, unescaped.
+/// Attribute names are local names; an attribute in a namespace is named `{namespace}local`, and `xml:lang`
+/// is `xml:lang`. Text nodes are UTF-8, unescaped.
 class Element {
 public:
     using Child = std::variant<Element, std::string>;
@@ -95,7 +95,8 @@ private:
     std::vector<Child> children_;
 };
 
-/// Escapes text (`&<>`) or, for attributes, quotes and white space too. Characters that XML 1.0 forbids are dropped.
+/// Escapes text (`&<>`) or, for attributes, quotes and white space too. Characters that XML 1.0 forbids are
+/// dropped.
 void append_escaped(std::string& out, std::string_view text, bool attribute);
 
 }  // namespace hexad

@@ -49,7 +49,8 @@ inline constexpr std::string_view muc_admin = "http://jabber.org/protocol/muc#ad
 inline constexpr std::string_view muc_owner = "http://jabber.org/protocol/muc#owner";
 inline constexpr std::string_view conference = "jabber:x:conference";
 inline constexpr std::string_view occupant_id = "urn:xmpp:occupant-id:0";
-inline constexpr std::string_view self_ping_optimization = "http://jabber.org/protocol/muc#self-ping-optimization";
+inline constexpr std::string_view self_ping_optimization =
+    "http://jabber.org/protocol/muc#self-ping-optimization";
 inline constexpr std::string_view upload = "urn:xmpp:http:upload:0";
 inline constexpr std::string_view offline = "msgoffline";
 

@@ -16,8 +16,8 @@ namespace {
 std::string hmac_sha1(std::string_view key, std::string_view text) {
     unsigned char out[EVP_MAX_MD_SIZE];
     unsigned size = 0;
-    HMAC(EVP_sha1(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-         text.size(), out, &size);
+    HMAC(EVP_sha1(), key.data(), static_cast<int>(key.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(), out, &size);
     return {reinterpret_cast<const char*>(out), size};
 }
 
@@ -28,8 +28,8 @@ const std::string& salted(const std::string& password, const std::string& salt, 
     if (out.empty()) {
         out.resize(20);
         PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()),
-                          reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()), iterations,
-                          EVP_sha1(), 20, reinterpret_cast<unsigned char*>(out.data()));
+                          reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
+                          iterations, EVP_sha1(), 20, reinterpret_cast<unsigned char*>(out.data()));
     }
     return out;
 }
@@ -43,7 +43,8 @@ std::string field(const std::string& message, char name) {
 
 }  // namespace
 
-LoadClient::LoadClient(asio::io_context& io, const LoadOptions& options, const TlsClientContext& tls, std::size_t number)
+LoadClient::LoadClient(asio::io_context& io, const LoadOptions& options, const TlsClientContext& tls,
+                       std::size_t number)
     : io_(io), options_(options), tls_(tls), name_(options.prefix + std::to_string(number)) {}
 
 awaitable<Result<Element>> LoadClient::next() {
@@ -61,8 +62,11 @@ awaitable<Result<Element>> LoadClient::next() {
 
 awaitable<bool> LoadClient::open() {
     parser_.reset();
-    stream_->send("<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' "
-                  "version='1.0' to='" + options_.domain + "'>");
+    stream_->send(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
+        "xmlns:stream='http://etherx.jabber.org/streams' "
+        "version='1.0' to='" +
+        options_.domain + "'>");
     const auto features = co_await next();
     co_return features && features->name() == "features";
 }
@@ -70,7 +74,8 @@ awaitable<bool> LoadClient::open() {
 awaitable<bool> LoadClient::authenticate() {
     const auto nonce = random_id(12);
     const std::string bare = "n=" + name_ + ",r=" + nonce;
-    stream_->send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>" + base64_encode("n,," + bare) + "</auth>");
+    stream_->send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>" +
+                  base64_encode("n,," + bare) + "</auth>");
     const auto challenge = co_await next();
     if (!challenge || challenge->name() != "challenge") co_return false;
     const auto first = base64_decode(challenge->text());
@@ -106,11 +111,14 @@ awaitable<bool> LoadClient::log_in() {
     if (connect_error) co_return fail("connect: " + connect_error.message());
     stream_ = std::make_unique<TlsStream>(StreamSocket(std::move(socket)));
     std::vector<std::string> alpn{"xmpp-client"};
-    if (const auto e = co_await stream_->client_handshake(tls_, options_.domain, alpn)) co_return fail("tls: " + e.message());
+    if (const auto e = co_await stream_->client_handshake(tls_, options_.domain, alpn))
+        co_return fail("tls: " + e.message());
     if (!co_await open()) co_return fail("stream");
     if (!co_await authenticate()) co_return fail("sasl");
     if (!co_await open()) co_return fail("stream after sasl");
-    stream_->send("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>load</resource></bind></iq>");
+    stream_->send(
+        "<iq type='set' id='b'><bind "
+        "xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>load</resource></bind></iq>");
     const auto bound = co_await next();
     const auto* inner = bound ? bound->find("bind", ns::bind) : nullptr;
     if (inner == nullptr) co_return fail("bind");
@@ -130,7 +138,8 @@ awaitable<void> LoadClient::read_on(std::function<void(const Element&)> on_messa
         auto element = co_await next();
         if (!element) co_return;
         if (element->ns() == ns::sm) {
-            if (element->name() == "r") stream_->send("<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(handled_) + "'/>");
+            if (element->name() == "r")
+                stream_->send("<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(handled_) + "'/>");
             continue;
         }
         if (counting_) ++handled_;

@@ -25,7 +25,8 @@ struct LoadOptions {
 /// One client of the load generator: logs in with SCRAM-SHA-1 over direct TLS, then counts what comes.
 class LoadClient {
 public:
-    LoadClient(asio::io_context& io, const LoadOptions& options, const TlsClientContext& tls, std::size_t number);
+    LoadClient(asio::io_context& io, const LoadOptions& options, const TlsClientContext& tls,
+               std::size_t number);
 
     /// Connects, authenticates, binds, sends initial presence. False if any step failed (`error` says which).
     awaitable<bool> log_in();

@@ -1,10 +1,9 @@
-// Load generator: logs many clients in, lets them idle, or chat in pairs; prints one JSON object a phase. Speaks plain
-// XMPP, so that the same run measures other servers too.
-#include <unistd.h>
-
+// Load generator: logs many clients in, lets them idle, or chat in pairs; prints one JSON object a phase.
+// Speaks plain XMPP, so that the same run measures other servers too.
 #include <algorithm>
 #include <chrono>
 #include <iostream>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -18,7 +17,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// A phase is over: the runner reads CPU and memory of the servers, then answers with a line.
 void report(const std::string& json) {
@@ -60,7 +61,8 @@ int main(int argc, char** argv) {
     asio::io_context io{1};
     const auto tls = TlsClientContext::unverified();
     std::vector<std::unique_ptr<LoadClient>> all;
-    for (std::size_t i = 0; i < clients; ++i) all.push_back(std::make_unique<LoadClient>(io, options, tls, i));
+    for (std::size_t i = 0; i < clients; ++i)
+        all.push_back(std::make_unique<LoadClient>(io, options, tls, i));
 
     Chat chat;
     std::vector<std::function<void(const Element&)>> on_message(clients);
@@ -86,11 +88,12 @@ int main(int argc, char** argv) {
         }
     };
     report("{\"phase\": \"start\"}");
-    for (std::size_t i = 0; i < std::min(concurrency, clients); ++i) asio::co_spawn(io, worker(), asio::detached);
+    for (std::size_t i = 0; i < std::min(concurrency, clients); ++i)
+        asio::co_spawn(io, worker(), asio::detached);
     while (done < clients) io.run_one();
     const auto login_time = seconds_since(start);
-    report("{\"phase\": \"login\", \"clients\": " + std::to_string(clients) + ", \"failed\": " + std::to_string(failed) +
-           ", \"seconds\": " + std::to_string(login_time) + "}");
+    report("{\"phase\": \"login\", \"clients\": " + std::to_string(clients) +
+           ", \"failed\": " + std::to_string(failed) + ", \"seconds\": " + std::to_string(login_time) + "}");
     if (failed > 0) return 1;
     if (idle > 0) {
         io.run_for(std::chrono::milliseconds(static_cast<int>(idle * 1000)));
@@ -104,13 +107,15 @@ int main(int argc, char** argv) {
         const auto send = [&](std::size_t pair) {
             if (sent[pair] >= messages) return;
             const auto number = sent[pair]++;
-            const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+            const auto now =
+                std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
             // The two of a pair take turns, as people do.
             const bool turn = number % 2 == 0;
             auto& from = *all[2 * pair + (turn ? 0 : 1)];
             const auto& to = all[2 * pair + (turn ? 1 : 0)]->jid();
-            from.send("<message type='chat' id='m" + std::to_string(number) + "' to='" + to.substr(0, to.find('/')) + "'><body>" +
-                      std::to_string(now) + " the quick brown fox jumps over the lazy dog and some more of that kind, so that it "
+            from.send("<message type='chat' id='m" + std::to_string(number) + "' to='" +
+                      to.substr(0, to.find('/')) + "'><body>" + std::to_string(now) +
+                      " the quick brown fox jumps over the lazy dog and some more of that kind, so that it "
                       "has the size of what people write</body></message>" +
                       (options.stream_management && number % 8 == 7 ? "<r xmlns='urn:xmpp:sm:3'/>" : ""));
             ++chat.sent;
@@ -119,7 +124,9 @@ int main(int argc, char** argv) {
             on_message[i] = [&, i](const Element& message) {
                 const auto body = message.child_text("body", ns::client);
                 if (body.empty()) return;
-                const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+                const auto now =
+                    std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
+                        .count();
                 chat.latencies.push_back(static_cast<double>(now - std::atoll(body.c_str())) / 1e6);
                 ++chat.received;
                 send(i / 2);
@@ -131,15 +138,19 @@ int main(int argc, char** argv) {
         for (std::size_t pair = 0; pair < chat.pairs; ++pair) {
             for (std::size_t k = 0; k < in_flight; ++k) send(pair);
         }
-        while (chat.received < total && seconds_since(chat.start) < 120) io.run_one_for(std::chrono::milliseconds(100));
+        while (chat.received < total && seconds_since(chat.start) < 120)
+            io.run_one_for(std::chrono::milliseconds(100));
         const auto took = seconds_since(chat.start);
         std::sort(chat.latencies.begin(), chat.latencies.end());
         const auto at = [&](double share) {
-            return chat.latencies.empty() ? 0.0 : chat.latencies[static_cast<std::size_t>(share * static_cast<double>(chat.latencies.size() - 1))];
+            return chat.latencies.empty() ? 0.0
+                                          : chat.latencies[static_cast<std::size_t>(
+                                                share * static_cast<double>(chat.latencies.size() - 1))];
         };
-        report("{\"phase\": \"chat\", \"sent\": " + std::to_string(chat.sent) + ", \"received\": " + std::to_string(chat.received) +
-               ", \"lost\": " + std::to_string(total - chat.received) + ", \"seconds\": " + std::to_string(took) +
-               ", \"p50_ms\": " + std::to_string(at(0.5)) + ", \"p99_ms\": " + std::to_string(at(0.99)) + "}");
+        report("{\"phase\": \"chat\", \"sent\": " + std::to_string(chat.sent) + ", \"received\": " +
+               std::to_string(chat.received) + ", \"lost\": " + std::to_string(total - chat.received) +
+               ", \"seconds\": " + std::to_string(took) + ", \"p50_ms\": " + std::to_string(at(0.5)) +
+               ", \"p99_ms\": " + std::to_string(at(0.99)) + "}");
     }
     finished = true;
     std::cout.flush();
