@@ -11,11 +11,11 @@ void Router::reserve_numbers(Batch& batch, std::vector<Session::SlotPtr>& slots)
         const auto session = find_session(append.sid);
         if (!session) continue;
         const bool live_message = append.kind != EntryKind::iq && append.kind != EntryKind::transient;
-        if (live_message && session->mode == SessionMode::filling) {
-            append.held = true;
+        append.held = live_message && session->mode == SessionMode::filling;
+        if (append.held || !session->can_reserve()) {
+            ++session->unreserved;
             continue;
         }
-        if (!session->can_reserve()) continue;
         slots[i] = session->reserve(append.xml, append.kind);
         append.number = slots[i]->number;
     }
@@ -35,7 +35,11 @@ void Router::deliver(Batch& batch, const CommitOutcome& outcome, const std::vect
         const auto position = i < outcome.positions.size() ? outcome.positions[i] : 0;
         if (i < slots.size() && slots[i]) {
             session->committed(slots[i], position);
-        } else if (position != 0) {  // a held entry has no position until the backlog is through
+            if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
+            continue;
+        }
+        if (session->unreserved > 0) --session->unreserved;
+        if (position != 0) {  // a held entry has no position until the backlog is through
             LogEntry entry;
             entry.position = position;
             entry.kind = append.kind;

@@ -271,6 +271,7 @@ awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
 }
 
 void Router::stream_lost(const SessionPtr& session, bool clean) {
+    session->close_accounts();
     session->detach();
     if (session->closing) return;
     if (clean || !session->resumable) {
@@ -308,6 +309,7 @@ void Router::forget(const SessionPtr& session) {
 void Router::kick(const SessionPtr& session, std::string condition, std::string text) {
     if (session->closing) return;
     auto* wire = session->wire;
+    session->close_accounts();
     session->detach();
     begin_end(session);
     if (wire != nullptr) wire->end(condition, text);

@@ -49,7 +49,7 @@ void Session::push(Bytes xml) {
     slot->xml = std::move(xml);
     slot->ready = true;
     slot->generation = generation_;
-    if (can_reserve()) slot->number = ++next_number_;
+    if (live()) slot->number = ++next_number_;
     append(std::move(slot));
     flush();
 }
@@ -71,7 +71,7 @@ void Session::committed(const SlotPtr& slot, std::uint64_t position) {
     if (slot->generation == generation_) {
         slot->ready = true;  // its number was committed with it
         flush();
-    } else if (can_reserve()) {
+    } else if (live()) {
         to_number_.push_back(slot);
         number_pending();
     }
@@ -86,7 +86,7 @@ void Session::entry(const LogEntry& entry) {
     slot->logged = true;
     slot->position = entry.position;
     slot->generation = generation_;
-    if (can_reserve()) {
+    if (live()) {
         slot->number = ++next_number_;
         to_number_.push_back(slot);
     }
@@ -227,6 +227,17 @@ bool Session::acknowledged(std::uint32_t h) {
     acked_number_ = h;
     pop_front_acknowledged(fresh);
     return true;
+}
+
+void Session::close_accounts() {
+    if (!sm && wire != nullptr && wire->outbox() == 0) {
+        acked_number_ = sent_number_;
+        pop_front_acknowledged(written_);
+    }
+    if (ack_position_ > ack_passed_) {
+        ack_passed_ = ack_position_;
+        log_.ack(state.sid, state.epoch, ack_position_);
+    }
 }
 
 bool Session::tick() {

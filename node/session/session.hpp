@@ -123,7 +123,13 @@ public:
     void committed(const SlotPtr& slot, std::uint64_t position);
     /// An entry arrived that has no number yet.
     void entry(const LogEntry& entry);
-    bool can_reserve() const { return wire != nullptr && settled_ && !finished; }
+    bool can_reserve() const { return wire != nullptr && settled_ && !finished && unreserved == 0; }
+    /// Entries under way to this session's log without a reserved slot: what comes behind them may not
+    /// reserve one.
+    std::size_t unreserved = 0;
+    /// Before the stream goes: what a stream without XEP-0198 has written counts as received, and what is
+    /// acknowledged is told to the log.
+    void close_accounts();
 
     // ---- stream ----
     Wire* wire = nullptr;
@@ -154,6 +160,7 @@ public:
     const std::deque<SlotPtr>& slots() const { return slots_; }
 
 private:
+    bool live() const { return wire != nullptr && settled_ && !finished; }
     void append(SlotPtr slot);
     void flush();
     void number_pending();
