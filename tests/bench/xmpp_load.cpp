@@ -127,6 +127,9 @@ int main(int argc, char** argv) {
                 const auto now =
                     std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
                         .count();
+                // What an earlier run left unacknowledged comes first; it is not ours.
+                const auto sent_at = std::chrono::nanoseconds(std::atoll(body.c_str()));
+                if (sent_at < chat.start.time_since_epoch()) return;
                 chat.latencies.push_back(static_cast<double>(now - std::atoll(body.c_str())) / 1e6);
                 ++chat.received;
                 send(i / 2);
