@@ -12,6 +12,8 @@ LAB = REPOSITORY / "cluster-config" / "lab"
 
 def free_instance():
     for number in range(20 + os.getpid() % 60, 100):
+        if os.path.lexists(f"/tmp/hexad-lab-{number}"):  # another lab, perhaps with a node that was killed
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((f"127.0.{number}.11", 5222))
