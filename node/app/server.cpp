@@ -152,7 +152,7 @@ void Server::Impl::build_tls() {
             certificate.chain_file = base + ".crt";
             certificate.key_file = base + ".key";
             if (!std::filesystem::exists(certificate.chain_file)) {
-                make_self_signed(host.name, certificate.chain_file, certificate.key_file);
+                make_self_signed(host.name, certificate.chain_file, certificate.key_file, node().address);
                 log_warn("certificate_self_signed", {{"host", host.name}, {"file", certificate.chain_file}});
             }
         }

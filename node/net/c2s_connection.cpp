@@ -322,14 +322,18 @@ awaitable<void> C2sConnection::start_tls() {
 // ---- SASL ----
 
 awaitable<void> C2sConnection::sasl(const Element& element) {
-    const auto refuse = [&](std::string_view condition, std::string_view text = {}) {
+    const auto refuse = [&](std::string_view condition, std::string_view text = {}, bool guessed = false) {
         sasl_.reset();
         Element failure("failure", ns::sasl);
         failure.add(Element(condition, ns::sasl));
         if (!text.empty()) failure.add(Element("text", ns::sasl).set("xml:lang", "en").text(text));
         stream_.send(failure.to_string(ns::client));
         context_->failures->add();
-        if (++failures_ >= context_->limits.max_auth_failures)
+        // A client that cannot do what a mechanism asks for goes on to the next one: slixmpp 1.8 comes to
+        // PLAIN after six of them. Only who guesses passwords is sent away at once.
+        const auto& limits = context_->limits;
+        guesses_ += guessed ? 1 : 0;
+        if (guesses_ >= limits.max_auth_failures || ++failures_ >= limits.max_auth_attempts)
             fail("policy-violation", "too many failed attempts");
     };
     if (!secure()) {
@@ -385,7 +389,7 @@ awaitable<void> C2sConnection::sasl(const Element& element) {
                          "</challenge>");
             break;
         case SaslReply::Kind::failure:
-            refuse(reply.condition, reply.text);
+            refuse(reply.condition, reply.text, reply.guessed);
             break;
         case SaslReply::Kind::success:
             co_await finish_sasl(std::move(reply));
