@@ -1,5 +1,6 @@
 #include "net/c2s_connection.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -85,10 +86,12 @@ void C2sConnection::input_window_open() { window_.cancel(); }
 
 awaitable<void> C2sConnection::watch() {
     const auto& limits = context_->limits;
+    const auto look =
+        std::clamp<milliseconds>(std::min(limits.idle, limits.write_stall) / 4, seconds(1), seconds(15));
     while (!closing_) {
         const auto now = SteadyClock::now();
         const auto wait =
-            step_ == Step::bound ? SteadyClock::duration(seconds(15)) : started_ + limits.authenticate - now;
+            step_ == Step::bound ? SteadyClock::duration(look) : started_ + limits.authenticate - now;
         if (wait <= SteadyClock::duration::zero()) {
             fail("connection-timeout", "not bound in time");
             co_return;
