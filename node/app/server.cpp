@@ -112,6 +112,9 @@ void Server::Impl::open_cluster() {
     ClusterOptions cluster_options;
     cluster_options.id = config().id;
     cluster_options.node = options.node;
+    for (const auto& group : config().groups) {
+        for (const auto& n : group.nodes) cluster_options.nodes.push_back(n.name);
+    }
     cluster_options.redis.url = config().redis_url;
     cluster_options.redis.source_address = node().address;
     if (!config().redis_password_file.empty()) {
@@ -184,6 +187,9 @@ void Server::Impl::build_core(const std::string& secret) {
     router = std::make_unique<Router>(io, store(), committer(), session_log(), hooks, router_options);
     if (cluster) {
         router->join(*cluster, postgres->offline());
+        cluster->events.nobody_reaches_redis = [this] {
+            return config().groups.size() == 1 && config().groups.front().nodes.size() == 1;
+        };
         ha = std::make_unique<HaManager>(io, config(), options.node, *cluster, postgres->epochs(), *router);
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
@@ -209,6 +215,12 @@ void Server::Impl::build_core(const std::string& secret) {
     c2s->limits.write_stall = config().write_stall;
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
+    if (cluster) {
+        metrics.gauge("hexad_state_store_up", "", "Redis can be acted on by this node",
+                      [this] { return double(cluster->active()); });
+        metrics.gauge("hexad_store_up", "", "PostgreSQL answers",
+                      [this] { return double(committer().store_up()); });
+    }
     metrics.gauge("hexad_c2s_connections", "", "Client connections",
                   [this] { return double(c2s->connections); });
     metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries",

@@ -50,6 +50,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
                 asio::detached);
         }
     };
+    join_recovery(events);
     backend.home_of_room = [this](const Jid& room) { return home_of_room(room); };
     backend.account_name = [this](AccountId id) { return accounts_.name_of(id); };
     backend.nodes_of_account = [this](const Jid& account) {
@@ -62,6 +63,103 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         }
         return nodes;
     };
+}
+
+/// Redis away, or back without what it knew (docs/delivery.md §7).
+void Router::join_recovery(ClusterEvents& events) {
+    events.active = [this](bool active) {
+        for (const auto& [sid, session] : sessions_) {
+            session->widen_window(!active);
+            if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
+        }
+    };
+    events.freeze = [this] {
+        for (const auto& [sid, session] : sessions_) session->freeze();
+    };
+    events.deliver_unlogged = [this](const Batch& batch) { return deliver_unlogged(batch); };
+    events.carried_sids = [this] {
+        std::vector<std::string> sids;
+        for (const auto& [sid, session] : sessions_) sids.push_back(sid);
+        return sids;
+    };
+    events.carried_session = [this](const std::string& sid) -> std::optional<CarriedSession> {
+        const auto session = find_session(sid);
+        if (!session) return std::nullopt;
+        auto out = session->carried();
+        const auto last = out.record.last;
+        out.record = record_of(session);
+        out.record.last = last;
+        out.record.in = session->in_safe;
+        if (session->closing) out.record.phase = SessionPhase::ending;
+        return out;
+    };
+    events.refilled = [this](const std::string& sid, std::uint64_t base, const std::vector<LogEntry>& late) {
+        if (const auto session = find_session(sid)) session->refilled(base, late);
+    };
+    events.carried_rooms = [this] {
+        std::vector<CarriedRoom> rooms;
+        RoomsCarried event{rooms};
+        hooks_.run(event);
+        return rooms;
+    };
+    events.known_routes = [this] {
+        std::vector<std::pair<Jid, RouteEntry>> out;
+        routes_.for_each([&out](const Jid& account, const Route& route) {
+            for (const auto& entry : route.sessions) out.emplace_back(account, entry);
+        });
+        return out;
+    };
+    events.route_version = [this](const Jid& account) { return routes_.version_of(account); };
+    events.route_gone = [this](const Jid& account, const RouteEntry& entry) {
+        if (routes_.find_sid(account, entry.sid) == nullptr) return;
+        RouteChange change;
+        change.account = account;
+        change.entry = entry;
+        change.ended = change.moves_version = true;
+        if (entry.available)
+            change.broadcast = make_presence(entry.jid, {}, "unavailable").to_string(ns::client);
+        apply_route(change);
+    };
+    events.fenced = [this] {
+        std::vector<SessionPtr> all;
+        for (const auto& [sid, session] : sessions_) all.push_back(session);
+        for (const auto& session : all) drop(session);
+        RoomsFenced event;
+        hooks_.run(event);
+    };
+}
+
+/// A batch whose effects all concern sessions of this node, while nobody reaches Redis: delivered, not
+/// counted.
+bool Router::deliver_unlogged(const Batch& batch) {
+    const bool needs_redis = batch.room_step || batch.origin.source.empty() || !batch.sessions.empty() ||
+                             !batch.filling.empty() || !batch.room_inputs.empty() ||
+                             !batch.occupants.empty() || !batch.routes.empty() || !batch.accounts.empty() ||
+                             !batch.documents.empty() || !batch.offline.empty();
+    if (needs_redis) return false;
+    for (const auto& append : batch.appends) {
+        const auto target = find_session(append.sid);
+        const bool waits = append.kind != EntryKind::iq && append.kind != EntryKind::transient;
+        if (!target || target->closing || (waits && target->mode == SessionMode::filling)) return false;
+    }
+    for (const auto& notice : batch.notices) {
+        const auto* route = routes_.find(notice.account);
+        if (route == nullptr) continue;
+        for (const auto& entry : route->sessions) {
+            if (entry.node != options_.node) return false;
+        }
+    }
+    for (const auto& append : batch.appends) {
+        LogEntry entry;
+        entry.kind = append.kind;
+        entry.origin = append.origin;
+        entry.stanza_id = append.stanza_id;
+        entry.co_targets = append.co_targets;
+        entry.xml = append.xml;
+        if (const auto target = find_session(append.sid)) target->entry_unlogged(entry);
+    }
+    for (const auto& notice : batch.notices) deliver_notice(notice);
+    return true;
 }
 
 // ---- batches that were decided on something that has changed ----
@@ -177,7 +275,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     session->detach();
     if (!decode_state(record.state, *session))
         log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
-    session->restore(claimed.entries);
+    session->restore(claimed);
     session->route = route_entry(session->state, options_.node);
     session->routed = true;
     session->wants_tick = [this, weak = std::weak_ptr(session)] {

@@ -254,7 +254,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     session->state.epoch = claimed->record.epoch;
     if (session->restored) {
-        session->restore(claimed->entries);
+        session->restore(*claimed);
         session->wants_tick = [this, weak = std::weak_ptr(session)] {
             if (auto s = weak.lock()) ticking_.insert(s);
         };

@@ -162,6 +162,8 @@ private:
                  const CommitOutcome& outcome);
     awaitable<void> decide_again(SessionPtr session);
     void drop(const SessionPtr& session);
+    void join_recovery(ClusterEvents& events);
+    bool deliver_unlogged(const Batch& batch);
     bool needs_room_home(const Jid& to) const;
     awaitable<void> load_room_home(SessionPtr session, Jid room);
     /// Asks the rooms of a session for their present state: notices on their way to it were lost.
