@@ -1,5 +1,7 @@
 #include "app/server.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -155,7 +157,7 @@ void Server::Impl::build_tls() {
             certificate.chain_file = base + ".crt";
             certificate.key_file = base + ".key";
             if (!std::filesystem::exists(certificate.chain_file)) {
-                make_self_signed(host.name, certificate.chain_file, certificate.key_file);
+                make_self_signed(host.name, certificate.chain_file, certificate.key_file, node().address);
                 log_warn("certificate_self_signed", {{"host", host.name}, {"file", certificate.chain_file}});
             }
         }
@@ -174,6 +176,8 @@ void Server::Impl::build_core(const std::string& secret) {
     http.files = config().files.empty() ? options.data + "/files" : config().files;
     http.secret = secret;
     http.max_upload = config().max_upload;
+    http.daily_quota = config().daily_quota;
+    http.retention = seconds(std::llround(std::max(0.0, config().retention_days) * 86400));
     std::filesystem::create_directories(http.files);
 
     RouterOptions router_options;
@@ -208,6 +212,7 @@ void Server::Impl::build_core(const std::string& secret) {
     c2s->limits.xml.max_stanza = config().max_stanza;
     c2s->limits.authenticate = config().authenticate_timeout;
     c2s->limits.idle = config().idle;
+    c2s->limits.write_stall = config().write_stall;
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
     if (cluster) {
@@ -298,8 +303,11 @@ void Server::Impl::serve_admin_api() {
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);
-    admin_socket = std::make_unique<Listener>(io.get_executor(),
-                                              [this](StreamSocket s) { admin_local->accept(std::move(s)); });
+    // Clients leave 64 descriptors unused; administrators get in on those.
+    Listener::Limits limits;
+    limits.descriptor_reserve = 16;
+    admin_socket = std::make_unique<Listener>(
+        io.get_executor(), [this](StreamSocket s) { admin_local->accept(std::move(s)); }, limits);
     const auto path = options.data + "/admin.sock";
     if (const auto error = admin_socket->listen_local(path)) {
         throw std::runtime_error(path + ": " + error.message() +
@@ -311,9 +319,12 @@ void Server::Impl::serve_admin_api() {
     // Off loopback a bearer token travels only inside TLS.
     const auto address = asio::ip::make_address(node().address);
     const bool loopback = address.is_loopback();
-    admin_listener = std::make_unique<Listener>(io.get_executor(), [this, loopback](StreamSocket s) {
-        admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
-    });
+    admin_listener = std::make_unique<Listener>(
+        io.get_executor(),
+        [this, loopback](StreamSocket s) {
+            admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
+        },
+        limits);
     if (const auto bound = admin_listener->listen(node().address, config().admin_port); !bound) {
         throw std::runtime_error("admin: cannot listen on " + node().address + ':' +
                                  std::to_string(config().admin_port) + ": " + bound.error().message());

@@ -1,5 +1,6 @@
 // A router in a cluster: what the streams tell it, batches that were refused, sessions that come and go
 // between nodes.
+#include "base/ids.hpp"
 #include "base/log.hpp"
 #include "hooks/module.hpp"
 #include "routing/router.hpp"
@@ -334,6 +335,7 @@ awaitable<bool> Router::evict_remote(Jid full) {
 
 void Router::resync(const SessionPtr& session) {
     greet(session);
+    if (!session->state.rooms.empty()) asio::co_spawn(io_, refresh_rooms(session), asio::detached);
     // Who went away while the session was between two nodes is not in any log; the client hears it now.
     const auto& account = *session->state.account;
     for (const auto& [jid, item] : account.roster) {
@@ -344,6 +346,27 @@ void Router::resync(const SessionPtr& session) {
         if (!online)
             session->push(
                 make_bytes(make_presence(jid.bare(), account.jid, "unavailable").to_string(ns::client)));
+    }
+}
+
+awaitable<void> Router::refresh_rooms(SessionPtr session) {
+    const auto rooms = session->state.rooms;
+    for (const auto& occupant : rooms) {
+        if (cluster_ != nullptr && needs_room_home(occupant)) {
+            const auto row = co_await store_.load_room(occupant.bare());
+            if (!row || !*row) continue;
+            learn_room_home(occupant.bare(), (*row)->home_node);
+        }
+        if (session->finished) co_return;
+        RoomInput input;
+        input.room = occupant.bare();
+        input.origin = {"resync:" + session->state.sid + ':' + random_id(6), 1, 0};
+        input.sid = session->state.sid;
+        input.from = session->state.jid;
+        input.xml = make_bytes(make_presence(session->state.jid, occupant, "probe").to_string(ns::client));
+        Batch batch;
+        batch.room_inputs.push_back(std::move(input));
+        submit(std::move(batch));
     }
 }
 
@@ -367,11 +390,23 @@ bool Router::needs_room_home(const Jid& to) const {
 }
 
 awaitable<void> Router::load_room_home(SessionPtr session, Jid room) {
+    // Only who enters makes a room; whatever else is sent to a name that nobody uses is refused here.
+    const auto& stanza = session->unread.front();
+    const bool enters = stanza.name() == "presence" && !stanza.has_attr("type") &&
+                        stanza.find("x", ns::muc) != nullptr && Jid::parse(stanza.attr("to"))->is_full();
     for (;;) {
-        // The row decides where a room lives: two first joins on two nodes end in one room.
-        const auto found = co_await store_.create_room(room, options_.node, {});
-        if (found) {
-            learn_room_home(room, found->room.home_node);
+        if (enters) {
+            // The row decides where a room lives: two first joins on two nodes end in one room.
+            if (const auto found = co_await store_.create_room(room, options_.node, {})) {
+                learn_room_home(room, found->room.home_node);
+                break;
+            }
+        } else if (const auto found = co_await store_.load_room(room)) {
+            if (*found) {
+                learn_room_home(room, (*found)->home_node);
+            } else {
+                session->homeless = room;
+            }
             break;
         }
         if (session->finished) break;

@@ -104,6 +104,7 @@ public:
     std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
     std::deque<std::shared_ptr<Input>> inputs;
     bool loading = false;
+    Jid homeless;                 ///< in a cluster: room of the next stanza, found to have no home
     bool deciding_again = false;  ///< a batch was refused: its followers come back, then all are decided anew
     bool reload_accounts = false;         ///< … because an account had changed
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
