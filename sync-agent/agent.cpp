@@ -91,6 +91,7 @@ std::optional<Agent::Prepared> Agent::prepare(const AgreementConfig& agreement, 
     Past past;
     past.last_count = out.state.last_count;
     past.settings_changed = !out.state.accepted.empty() && out.state.accepted != settings_of(agreement);
+    past.waiting = records_.waiting(agreement.name);
     out.plan = make_plan(out.reading, mirror_.load(agreement.name), past, now_micros(), config_.sync);
     return out;
 }

@@ -81,6 +81,22 @@ std::string reason_to_hold(std::size_t out, std::size_t found, const Reading& re
     return {};
 }
 
+/// Whom a decision is awaited about is not taken out bit by bit meanwhile: only a full read asks anew.
+void keep_waiting(const Past& past, const std::map<std::string, Mirrored>& mirror,
+                  std::vector<Mirrored>& newly, Plan& plan) {
+    std::erase_if(newly, [&](const Mirrored& row) {
+        if (!past.waiting.contains(row.uuid)) return false;
+        plan.held_items.push_back({mirror.at(row.uuid), MirrorState::missing});
+        return true;
+    });
+    std::erase_if(plan.disable, [&](const std::pair<Mirrored, Person>& item) {
+        if (!past.waiting.contains(item.first.uuid)) return false;
+        plan.held_items.push_back({item.first, MirrorState::disabled});
+        return true;
+    });
+    if (!plan.held_items.empty()) plan.held = "they wait for a decision";
+}
+
 }  // namespace
 
 Plan make_plan(const Reading& reading, const std::map<std::string, Mirrored>& mirror, const Past& past,
@@ -93,9 +109,13 @@ Plan make_plan(const Reading& reading, const std::map<std::string, Mirrored>& mi
     std::vector<Mirrored> newly;
     if (plan.complete) newly = take_absent(reading, mirror, seen, now, config, plan);
 
-    plan.held =
-        reason_to_hold(newly.size() + plan.disable.size(), seen.size(), reading, mirror.size(), past, config);
-    if (plan.held.empty()) {
+    const auto total =
+        static_cast<std::size_t>(std::count_if(mirror.begin(), mirror.end(), [](const auto& one) {
+            return one.second.state == MirrorState::active || one.second.state == MirrorState::disabled;
+        }));
+    plan.held = reason_to_hold(newly.size() + plan.disable.size(), seen.size(), reading, total, past, config);
+    if (plan.held.empty() && !reading.full) keep_waiting(past, mirror, newly, plan);
+    if (plan.held.empty() || !plan.held_items.empty()) {
         plan.newly_missing = newly.size();
         plan.miss.insert(plan.miss.end(), newly.begin(), newly.end());
         return plan;

@@ -65,6 +65,7 @@ struct Plan {
 struct Past {
     std::size_t last_count = 0;     ///< people in the last one that was not held; 0 = none yet
     bool settings_changed = false;  ///< base, filter or name attribute are not those of that read
+    std::set<std::string> waiting;  ///< ids that wait for a decision
 };
 
 /// Pure: what was read, the mirror as it is, the past, the time now (microseconds). Only a complete read may

@@ -43,7 +43,7 @@ Reading reading(std::vector<Person> found, bool full = true, bool complete = tru
 }
 Plan plan_of(std::vector<Person> found, const std::map<std::string, Mirrored>& mirror, bool full,
              bool complete, std::size_t last_count, std::int64_t now) {
-    return make_plan(reading(std::move(found), full, complete), mirror, {last_count, false}, now, config);
+    return make_plan(reading(std::move(found), full, complete), mirror, {last_count, false, {}}, now, config);
 }
 
 }  // namespace
@@ -114,7 +114,27 @@ TEST_CASE("content synchronisation says who is gone; grace begins, full reads co
 }
 
 TEST_CASE("other settings: a removal, however small, is held", "[sync][safety]") {
-    Past past{100, true};
+    const Past past{100, true, {}};
     CHECK_FALSE(make_plan(reading(people(1, 100)), mirror_of(100), past, 0, config).held.empty());
     CHECK(make_plan(reading(people(0, 101)), mirror_of(100), past, 0, config).held.empty());
+}
+
+TEST_CASE("who waits for a decision is not taken out bit by bit", "[sync][safety]") {
+    auto locked = person(0);
+    locked.disabled = true;
+    const Past past{100, false, {"uuid0"}};
+    const auto plan = make_plan(reading({locked}, false), mirror_of(100), past, 0, config);
+    CHECK(plan.disable.empty());
+    CHECK(plan.held_items.size() == 1);
+    CHECK(make_plan(reading({locked}, false), mirror_of(100), {}, 0, config).disable.size() == 1);
+    // A full read asks anew.
+    auto all = people(1, 100);
+    all.push_back(locked);
+    CHECK(make_plan(reading(all), mirror_of(100), past, 0, config).disable.size() == 1);
+}
+
+TEST_CASE("shares are of those who are there", "[sync][safety]") {
+    auto mirror = mirror_of(400);
+    for (int i = 200; i < 400; ++i) mirror["uuid" + std::to_string(i)].state = MirrorState::deactivated;
+    CHECK_FALSE(make_plan(reading(people(12, 200)), mirror, {}, 0, config).held.empty());
 }

@@ -77,6 +77,13 @@ State Records::state(const std::string& agreement) {
     return out;
 }
 
+std::set<std::string> Records::waiting(const std::string& agreement) {
+    std::set<std::string> out;
+    auto rows = store_.db().query("SELECT entry_uuid FROM sync_held WHERE agreement=?1", agreement);
+    while (rows.next()) out.insert(rows.string(0));
+    return out;
+}
+
 void Records::keep_held(postgres::Connection& db, Run& run, const Plan& plan, const Reading& reading) {
     // Whoever has come back meanwhile is not taken out by a decision about what was.
     for (const auto& person : reading.people) {

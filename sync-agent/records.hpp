@@ -47,6 +47,8 @@ public:
     Records(GuardedStore& store, Mirror& mirror) : store_(store), mirror_(mirror) {}
 
     State state(const std::string& agreement);
+    /// Ids that wait for a decision.
+    std::set<std::string> waiting(const std::string& agreement);
     /// Notes a run and its held set, in one transaction with the state that it leads to (none: it failed).
     /// A full run replaces the sets that wait, unless its own is the same: then that one goes on waiting.
     void finish(Run& run, const std::optional<State>& state, const Plan& plan, const Reading& reading);

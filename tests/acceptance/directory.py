@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """People from a directory: what reaches the accounts and when, and what never does (docs/directory.md). Two nodes and a
 real slapd behind a relay that can cut a read; hexad-sync reads by modifyTimestamp, full reads are asked for."""
-import base64
 import os
 import pathlib
 import signal
@@ -15,8 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ["HEXAD_LAB_SLAPD_LOG"] = "stats"  # what slapd is asked is part of what is tested
 from support import checks  # noqa: E402
 from support.checks import check, eventually  # noqa: E402
-from support.client import Client, PlayError  # noqa: E402
-from support.directory import Directory, Relay, connect, password_of  # noqa: E402
+from support.directory import Directory, Relay, answer_to, connect, password_of  # noqa: E402
 from support.lab import REPOSITORY, Lab, free_instance  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
@@ -35,7 +33,6 @@ grace_seconds = {GRACE}
 disabled_grace_seconds = {DISABLED_GRACE}
 lease_seconds = 3
 """
-NS = "urn:ietf:params:xml:ns:xmpp-sasl"
 
 
 def state(lab, uid):
@@ -52,24 +49,6 @@ def run(lab, *words):
     return lab.ctl("sync", "run", *words)[0]
 
 
-def refused(lab, uid, password, condition, node="n1"):
-    told = lab.node(node)
-    client = Client(told["address"], told["c2s_tls_port"], lab.domain, label=uid).wraps()
-    client.opens().has_features()
-    first = base64.b64encode(b"\0" + uid.encode() + b"\0" + password.encode()).decode()
-    client.sends_raw(f"<auth xmlns='{NS}' mechanism='PLAIN'>{first}</auth>")
-    client.receives(f"<failure xmlns='{NS}'><{condition}/></failure>")
-    client.drops()
-
-
-def is_refused(lab, uid, password, condition):
-    try:
-        refused(lab, uid, password, condition)
-        return True
-    except PlayError:
-        return False
-
-
 def people(lab, first, last):
     """Passwords of the generated people u<first> … u<last-1>."""
     known = {user["jid"].split("@")[0]: user["password"] for user in lab.users()}
@@ -79,7 +58,7 @@ def people(lab, first, last):
 @check
 def an_added_person_can_log_in_after_the_next_incremental_run(lab, directory, relay):
     directory.add("newcomer")
-    eventually(lambda: not is_refused(lab, "newcomer", password_of("newcomer"), "not-authorized"), 10, 0.3)
+    eventually(lambda: f"newcomer@{lab.domain}" in [user["jid"] for user in lab.ctl("user", "list")], 10, 0.3)
     connect(lab, "newcomer", password_of("newcomer"), "n2").closes()
     assert lab.ctl("user", "explain", f"newcomer@{lab.domain}")["home"] in ("n1", "n2")
 
@@ -102,12 +81,12 @@ def a_disabled_person_is_refused_at_once_and_loses_the_session_after_the_grace(l
     (uid, password), = people(lab, 1, 2).items()
     client = connect(lab, uid, password, "n2")
     directory.lock(uid)
-    eventually(lambda: is_refused(lab, uid, password, "account-disabled"), 1 + 5, 0.1)
+    eventually(lambda: answer_to(lab, uid, password) == "account-disabled", 1 + 5, 0.1)
     client.settles()  # the session has its grace still
     client.stream_error("not-authorized", timeout=DISABLED_GRACE + 5)
     assert state(lab, uid) == "disabled"
     directory.unlock(uid)
-    eventually(lambda: not is_refused(lab, uid, password, "account-disabled"), 6, 0.2)
+    eventually(lambda: answer_to(lab, uid, password) == "success", 6, 0.2)
     connect(lab, uid, password).closes()
 
 
@@ -115,7 +94,7 @@ def a_disabled_person_is_refused_at_once_and_loses_the_session_after_the_grace(l
 def a_person_outside_the_filter_is_refused_with_a_good_password(lab, directory, relay):
     directory.add("robot", kind="account")
     run(lab, "--full")
-    refused(lab, "robot", password_of("robot"), "not-authorized")
+    assert answer_to(lab, "robot", password_of("robot")) == "not-authorized"
     # The account is there, but what has its name now is not what the agreement looks for.
     directory.add("changeling")
     run(lab)
@@ -123,18 +102,18 @@ def a_person_outside_the_filter_is_refused_with_a_good_password(lab, directory, 
     directory.delete("changeling")
     directory.add("changeling", kind="account")
     assert state(lab, "changeling") == "active"
-    refused(lab, "changeling", password_of("changeling"), "not-authorized", "n2")
+    assert answer_to(lab, "changeling", password_of("changeling"), "n2") == "not-authorized"
 
 
 @check
 def no_name_or_password_gets_through_to_a_search(lab, directory, relay):
     before = directory.log_size()
     uid = next(iter(people(lab, 2, 3)))
-    for name, password in ((uid, ""), ("*", password_of("x")), (")(uid=*", password_of("x")),
-                           ("u00*", "x"), ("newcomer)(|(uid=newcomer", password_of("newcomer"))):
-        refused(lab, name, password, "not-authorized")
+    assert answer_to(lab, uid, "") in ("not-authorized", "malformed-request")
+    for name in ("*", ")(uid=*", "u00*", "newcomer)(|(uid=newcomer"):
+        assert answer_to(lab, name, password_of("newcomer")) == "not-authorized", name
     # A name that is searched shows that the log would tell.
-    refused(lab, uid, "wrong", "not-authorized")
+    assert answer_to(lab, uid, "wrong") == "not-authorized"
     told = eventually(lambda: f"(uid={uid})" in directory.log_since(before) and directory.log_since(before))
     asked = [line for line in told.splitlines() if "SRCH base" in line and "(uid=" in line]
     assert len(asked) == 1, asked
@@ -152,7 +131,7 @@ def who_is_gone_is_missing_then_deactivated_and_loses_the_session(lab, directory
     gone = time.monotonic()
     assert (told["result"], told["missing"]) == ("applied", 2), told  # and the changeling
     assert state(lab, uid) == "missing"
-    refused(lab, uid, password, "not-authorized", "n2")
+    assert answer_to(lab, uid, password, "n2") == "not-authorized"
     early = run(lab, "--full")["deactivated"]
     assert early == 0 or time.monotonic() - gone > GRACE
     if early == 0:
@@ -247,7 +226,8 @@ def whoever_comes_back_leaves_the_held_set(lab, directory, relay):
     directory.unlock(*locked[:5])
     run(lab)
     assert {one["jid"].split("@")[0] for one in lab.ctl("sync", "review")} == set(locked[5:])
-    assert lab.ctl("sync", "approve", held[0]["run"])["applied"] == 15
+    told = lab.ctl("sync", "approve", held[0]["run"])
+    assert told["applied"] == 15, (told, lab.ctl("sync", "status")["runs"])
     now = states(lab)
     assert {now[uid] for uid in locked[:5]} == {"active"} and {now[uid] for uid in locked[5:]} == {"disabled"}
     directory.unlock(*locked[5:])
@@ -311,7 +291,7 @@ def with_the_directory_down_sessions_chats_and_resumption_go_on(lab, directory, 
         romeo.send(f"<message to='{two}@{lab.domain}' type='chat'><body>still here</body></message>")
         eventually(juliet.messages)
         (stranger, password), = people(lab, 112, 113).items()
-        refused(lab, stranger, password, "temporary-auth-failure")
+        assert answer_to(lab, stranger, password) == "temporary-auth-failure"
         assert states(lab) == before
         assert romeo.logins == juliet.logins == 1 and not juliet.outages
     finally:
@@ -320,7 +300,7 @@ def with_the_directory_down_sessions_chats_and_resumption_go_on(lab, directory, 
         juliet.stop()
     assert eventually(lambda: (told := run(lab, "--full"))["result"] == "applied" and told, 20, 0.5)["missing"] == 0
     assert states(lab) == before
-    eventually(lambda: not is_refused(lab, stranger, password, "temporary-auth-failure"), 40, 0.5)
+    eventually(lambda: answer_to(lab, stranger, password) == "success", 40, 0.5)
 
 
 class Agent:
@@ -361,7 +341,7 @@ class Store:
 @check
 def an_agent_killed_while_applying_is_replaced_and_nothing_is_half_done(lab, directory, relay):
     lab("stop", "sync")
-    many = [f"m{number:05d}" for number in range(6000)]
+    many = [f"m{number:05d}" for number in range(3000)]
     directory.add(*many)
     store = Store(lab)
     count = lambda: store.number("SELECT count(*) FROM directory_entry")

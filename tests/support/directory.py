@@ -4,7 +4,7 @@ import socket
 import subprocess
 import threading
 
-from .client import Client
+from .client import ENDED, SASL, Client, encoded
 
 
 def password_of(person):
@@ -108,6 +108,19 @@ class Relay:
                                     return
                 except OSError:
                     return
+
+
+def answer_to(lab, uid, password, node="n1"):
+    """What a login by PLAIN is answered: "success", or the condition of the failure."""
+    told = lab.node(node)
+    client = Client(told["address"], told["c2s_tls_port"], lab.domain, label=uid).wraps()
+    client.opens().has_features()
+    client.sends_raw(f"<auth xmlns='{SASL}' mechanism='PLAIN'>"
+                     + encoded(b"\0" + uid.encode() + b"\0" + password.encode()) + "</auth>")
+    answer = client._take(lambda element: element.tag in (f"{{{SASL}}}success", f"{{{SASL}}}failure", ENDED),
+                          "an answer to a login", 20)
+    client.drops()
+    return "success" if answer.tag.endswith("success") else answer[0].tag.split("}")[1] if len(answer) else answer.tag
 
 
 def connect(lab, uid, password, node="n1", resource="t"):
