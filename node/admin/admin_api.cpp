@@ -228,12 +228,43 @@ public:
         co_return reply(out);
     }
 
+    /// GET /v1/sync, /v1/sync/review, /v1/sync/explain/<jid>.
+    awaitable<HttpResponse> sync_get(HttpRequest& request) {
+        auto what = tail(request, "/v1/sync");
+        json::object given{{"run", request.parameter("run").value_or("0")},
+                           {"runs", request.parameter("runs").value_or("10")}};
+        if (what.starts_with("explain/")) {
+            given["jid"] = what.substr(8);
+            what = "explain";
+        }
+        if (what != "" && what != "review" && what != "explain")
+            co_return fault(404, "no such view: " + what);
+        co_return co_await at_desk(what.empty() ? "status" : what, std::move(given));
+    }
+
+    /// POST /v1/sync {"kind": …, "agreement": …, "run": …}: for the agent to do.
+    awaitable<HttpResponse> sync_post(HttpRequest& request) {
+        const auto body = co_await request.body(65536);
+        auto object = body ? parse(*body) : std::nullopt;
+        if (!object) co_return fault(400, "the body is no JSON object");
+        const auto kind = text_of(*object, "kind");
+        if (kind != "run" && kind != "full" && kind != "plan" && kind != "test" && kind != "approve" &&
+            kind != "reject")
+            co_return fault(400, "kind is run, full, plan, test, approve or reject");
+        co_return co_await at_desk("ask", std::move(*object));
+    }
+
     awaitable<HttpResponse> ready(HttpRequest&) {
         if (c_.ready()) co_return HttpResponse(200, "ready\n");
         co_return HttpResponse(503, c_.not_ready_reason() + '\n');
     }
 
 private:
+    awaitable<HttpResponse> at_desk(std::string what, json::object given) {
+        if (!c_.sync) co_return fault(404, "no directory is configured here: see [[agreement]]");
+        const auto [status, value] = co_await c_.sync(std::move(what), std::move(given));
+        co_return reply(value, status);
+    }
     static std::string tail(const HttpRequest& request, std::string_view prefix) {
         auto path = std::string_view(request.path()).substr(prefix.size());
         if (path.starts_with('/')) path.remove_prefix(1);
@@ -378,6 +409,8 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
     route("GET", "/v1/rooms", &Admin::rooms_get);
     route("DELETE", "/v1/rooms", &Admin::rooms_delete);
     route("GET", "/v1/nodes", &Admin::nodes_get);
+    route("GET", "/v1/sync", &Admin::sync_get);
+    route("POST", "/v1/sync", &Admin::sync_post);
 
     // Without a token: they say nothing about anybody.
     server.route("GET", "/healthz",

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 
 #include "base/config.hpp"
 #include "hooks/hooks.hpp"
@@ -33,6 +34,10 @@ struct AdminContext {
     std::function<void(const Jid&)> account_changed;
     /// Destroys a room; false if there is none.
     std::function<awaitable<bool>(Jid)> destroy_room;
+    /// The directory agent's desk: `what` (status, review, explain, ask) with its parameters; status as of
+    /// HTTP. Empty: no directory here.
+    std::function<awaitable<std::pair<int, boost::json::value>>(std::string what, boost::json::object given)>
+        sync;
 };
 
 /// Registers `/v1/…`, `/metrics`, `/healthz`, `/readyz`. JSON in and out; errors are `{"error": "…"}` with a

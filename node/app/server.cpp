@@ -16,6 +16,7 @@
 #include "app/account_events.hpp"
 #include "app/directory_login.hpp"
 #include "app/supervisor.hpp"
+#include "app/sync_desk.hpp"
 #include "app/version.hpp"
 #include "auth/auth_service.hpp"
 #include "base/ids.hpp"
@@ -66,6 +67,7 @@ struct Server::Impl {
     std::unique_ptr<HaManager> ha;
     std::unique_ptr<DirectoryLogin> directory;
     std::unique_ptr<AccountEvents> account_events;
+    std::unique_ptr<SyncDesk> sync_desk;
     Hooks hooks;
     ModuleOptions module_options;
     std::unique_ptr<Router> router;
@@ -101,6 +103,7 @@ struct Server::Impl {
     awaitable<void> stop();
     void on_signal();
     awaitable<std::vector<boost::json::object>> node_states();
+    awaitable<std::pair<int, boost::json::value>> at_sync_desk(std::string what, boost::json::object given);
 };
 
 void Server::Impl::open_cluster() {
@@ -203,9 +206,11 @@ void Server::Impl::build_core(const std::string& secret) {
     }
     directory = std::make_unique<DirectoryLogin>(config());
     auth = std::make_unique<AuthService>(
-        io, store(), config().hosts, secret, [this](std::string host, std::string uid, std::string password) {
+        io, store(), config().hosts, secret,
+        [this](std::string host, std::string uid, std::string password) {
             return directory->check(std::move(host), std::move(uid), std::move(password));
-        });
+        },
+        postgres ? &postgres->offline_logins() : nullptr);
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr});
@@ -286,10 +291,36 @@ awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
     co_return out;
 }
 
+awaitable<std::pair<int, boost::json::value>> Server::Impl::at_sync_desk(std::string what,
+                                                                         boost::json::object given) {
+    const auto text = [&given](std::string_view key) {
+        const auto* value = given.if_contains(key);
+        return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+    };
+    const auto number = [&](std::string_view key) -> std::int64_t {
+        const auto* value = given.if_contains(key);
+        if (value != nullptr && value->is_int64()) return value->as_int64();
+        return std::strtoll(text(key).c_str(), nullptr, 10);
+    };
+    SyncDesk::Answer answer;
+    if (what == "status") {
+        answer =
+            co_await sync_desk->status(static_cast<std::size_t>(std::max<std::int64_t>(0, number("runs"))));
+    } else if (what == "review") {
+        answer = co_await sync_desk->review(number("run"));
+    } else if (what == "explain") {
+        answer = co_await sync_desk->explain(text("jid"));
+    } else {
+        answer = co_await sync_desk->ask(text("kind"), text("agreement"), number("run"));
+    }
+    co_return std::pair(answer.status, std::move(answer.value));
+}
+
 void Server::Impl::serve_admin_api() {
     const auto token_file = config().token_file.empty() ? options.data + "/admin.token" : config().token_file;
     admin_token = secret_from_file(token_file);
-    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
+    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {},
+                         {},      {},      {},       {},           {},          {}};
     context.ready = [this] { return ready; };
     context.not_ready_reason = [] { return std::string("initializing"); };
     context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
@@ -300,6 +331,12 @@ void Server::Impl::serve_admin_api() {
         if (cluster) cluster->announce_account(jid);
     };
     context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
+    if (postgres && !config().agreements.empty()) {
+        sync_desk = std::make_unique<SyncDesk>(io, config());
+        context.sync = [this](std::string what, boost::json::object given) {
+            return at_sync_desk(std::move(what), std::move(given));
+        };
+    }
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);
@@ -366,8 +403,11 @@ awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
     if (state == AccountState::disabled) {
         asio::steady_timer grace(io, config().sync.disabled_grace);
         co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
-        const auto row = co_await store().find_account(account);
-        if (row && *row && (*row)->state == AccountState::active) co_return;  // enabled again meanwhile
+    }
+    // The event is of the past, perhaps of before this node's start: what counts is how it is now.
+    const auto row = co_await store().find_account(account);
+    if (row && *row && ((*row)->state == AccountState::active || (*row)->state == AccountState::missing)) {
+        co_return;
     }
     std::vector<SessionPtr> ending;
     if (const auto* route = router->routes().find(account)) {

@@ -124,13 +124,15 @@ std::vector<ScramCredential> derive_keys(const std::string& password) {
 }
 
 AuthService::AuthService(asio::io_context& io, Store& store, std::vector<HostConfig> hosts,
-                         std::string secret, DirectoryCheck directory)
+                         std::string secret, DirectoryCheck directory, OfflineLoginStore* offline)
     : io_(io),
       store_(store),
       hosts_(std::move(hosts)),
       secret_(std::move(secret)),
       directory_(std::move(directory)),
-      cache_key_(random_id(32)) {}
+      cache_key_(random_id(32)) {
+    if (offline != nullptr) offline_.emplace(io, *offline);
+}
 
 AuthService::~AuthService() {
     workers_.stop();
@@ -216,16 +218,7 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
     const auto& row = *found->row;
     if (!cached(row.jid, plain->password)) {
         if (row.source == AccountSource::ldap) {
-            if (row.state == AccountState::disabled) co_return SaslFailure::account_disabled;
-            if (row.state == AccountState::deactivated) co_return SaslFailure::not_authorized;
-            const auto answer = co_await directory_(name, std::string(row.jid.local()), plain->password);
-            if (!answer) {
-                if (answer.error() == SaslFailure::not_authorized) {
-                    failed(key);
-                    cache_.erase(row.jid);
-                }
-                co_return answer.error();
-            }
+            if (const auto refused = co_await ask_directory(row, plain->password, key)) co_return *refused;
         } else {
             bool good = false;
             for (const auto& credential : found->keys) {
@@ -247,6 +240,37 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
     if (row.state != AccountState::active && row.state != AccountState::missing)
         co_return SaslFailure::account_disabled;
     co_return row.jid;
+}
+
+awaitable<std::optional<SaslFailure>> AuthService::ask_directory(AccountRow row, std::string password,
+                                                                 std::string key) {
+    if (row.state == AccountState::disabled) co_return SaslFailure::account_disabled;
+    if (row.state == AccountState::deactivated) co_return SaslFailure::not_authorized;
+    const auto verdict =
+        co_await directory_(std::string(row.jid.domain()), std::string(row.jid.local()), password);
+    switch (verdict) {
+        case DirectoryVerdict::good:
+            if (offline_) offline_->accepted(row.jid, row.id, password, fingerprint(row.jid, password));
+            co_return std::nullopt;
+        case DirectoryVerdict::temporary:
+            co_return SaslFailure::temporary_auth_failure;
+        case DirectoryVerdict::unreachable:
+            if (offline_ && co_await offline_->check(row.id, password)) {
+                log_info("login_offline", {{"jid", row.jid.to_string()}});
+                co_return std::nullopt;
+            }
+            // Wrong, or new since: only the directory knows.
+            failed(key);
+            co_return SaslFailure::temporary_auth_failure;
+        default:
+            break;
+    }
+    cache_.erase(row.jid);
+    if (offline_) co_await offline_->refused(row.jid, row.id);
+    if (verdict == DirectoryVerdict::disabled) co_return SaslFailure::account_disabled;
+    if (verdict == DirectoryVerdict::expired) co_return SaslFailure::credentials_expired;
+    failed(key);
+    co_return SaslFailure::not_authorized;
 }
 
 awaitable<void> AuthService::throttle(std::string key) {

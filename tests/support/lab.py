@@ -56,6 +56,14 @@ class Lab:
     def json(self, *words):
         return json.loads(self(*words, "--json"))
 
+    @property
+    def folder(self):
+        return pathlib.Path(self.status["ca_file"]).parents[1]
+
+    def ctl(self, *words):
+        """The JSON that `hexactl WORDS` prints."""
+        return json.loads(self("ctl", "--json", *map(str, words)))
+
     def node(self, name):
         return next(n for n in self.json("status")["nodes"] if n["name"] == name)
 

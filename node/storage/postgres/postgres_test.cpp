@@ -292,6 +292,25 @@ TEST_CASE("after a partition has moved, its old server writes no room row", "[po
     CHECK(w.write(step) == CommitStatus::ok);
 }
 
+TEST_CASE("a login to fall back on is kept for who may log in, and forgotten",
+          "[postgres][directory-sync-9]") {
+    World w;
+    auto& logins = w.store->offline_logins();
+    CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
+    const OfflineLogin login{std::string("\0salt", 5), "hash", at(5)};
+    CHECK(w.run(logins.set_offline_login(w.juliet, login)).value());
+    const auto kept = w.run(logins.offline_login(w.juliet)).value();
+    REQUIRE(kept);
+    CHECK(kept->salt == login.salt);
+    CHECK(kept->hash == "hash");
+    CHECK(kept->last_login == at(5));
+    CHECK(w.run(logins.set_offline_login(w.juliet, std::nullopt)).value());
+    CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
+    REQUIRE(w.run(w.store->store().set_account_state(w.juliet, AccountState::disabled)).value());
+    CHECK_FALSE(w.run(logins.set_offline_login(w.juliet, login)).value());
+    CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
+}
+
 TEST_CASE("a schema that does not fit is refused with a reason", "[postgres][schema]") {
     asio::io_context io;
     const auto conninfo = PostgresServer::shared().create_database();

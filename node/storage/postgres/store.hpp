@@ -5,6 +5,7 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "storage/offline_login.hpp"
 #include "storage/open_failure.hpp"
 #include "storage/store.hpp"
 #include "storage/store_writer.hpp"
@@ -43,6 +44,7 @@ public:
     StoreWriter& writer();
     OfflineStore& offline();
     EpochStore& epochs();
+    OfflineLoginStore& offline_logins();
 
 private:
     struct Impl;
