@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "storage/open_failure.hpp"
+#include "storage/redundancy_store.hpp"
 #include "storage/store.hpp"
 #include "storage/store_writer.hpp"
 
@@ -43,6 +44,7 @@ public:
     StoreWriter& writer();
     OfflineStore& offline();
     EpochStore& epochs();
+    RedundancyStore& redundancy();
 
 private:
     struct Impl;
