@@ -7,6 +7,7 @@
 #include <boost/json/object.hpp>
 
 #include "base/config.hpp"
+#include "ha/manager.hpp"
 #include "hooks/hooks.hpp"
 #include "io/http.hpp"
 #include "routing/router.hpp"
@@ -33,6 +34,7 @@ struct AdminContext {
     std::function<void(const Jid&)> account_changed;
     /// Destroys a room; false if there is none.
     std::function<awaitable<bool>(Jid)> destroy_room;
+    HaManager* ha = nullptr;  ///< of a node in a cluster
 };
 
 /// Registers `/v1/…`, `/metrics`, `/healthz`, `/readyz`. JSON in and out; errors are `{"error": "…"}` with a

@@ -85,6 +85,7 @@ public:
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
     bool replaced = false;   ///< ended by a new session of the same full JID, which has its availability
     bool inherits_presence = false;  ///< contacts still see the session it replaced
+    bool leaving = false;            ///< its client is about to be sent to another node: nothing more is read
     bool filling_now = false;
     bool restored = false;  ///< read from the log at start; its entries come with the claim
     seconds window{300};    ///< resume window
@@ -104,7 +105,7 @@ public:
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
-    bool wants_pause() const { return unread.size() + inputs.size() >= limits_.max_window; }
+    bool wants_pause() const { return leaving || unread.size() + inputs.size() >= limits_.max_window; }
     /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in
     /// full.
     void counted(std::uint64_t safe);
