@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "admin/ha_api.hpp"
 #include "base/log.hpp"
 #include "base/metrics.hpp"
 #include "base/text.hpp"
@@ -383,6 +384,11 @@ private:
     AdminContext c_;
 };
 
+awaitable<HttpResponse> no_token() {
+    co_return std::move(
+        fault(401, "a bearer token is needed: see [admin] token_file").set("WWW-Authenticate", "Bearer"));
+}
+
 }  // namespace
 
 void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) {
@@ -391,12 +397,7 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
                            awaitable<HttpResponse> (Admin::*handler)(HttpRequest&)) {
         server.route(method, path,
                      [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
-                         if (!trusted && !admin->allowed(request)) {
-                             return [](HttpResponse response) -> awaitable<HttpResponse> {
-                                 co_return response;
-                             }(std::move(fault(401, "a bearer token is needed: see [admin] token_file")
-                                                                  .set("WWW-Authenticate", "Bearer")));
-                         }
+                         if (!trusted && !admin->allowed(request)) return no_token();
                          return ((*admin).*handler)(request);
                      });
     };
@@ -411,6 +412,15 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
     route("GET", "/v1/nodes", &Admin::nodes_get);
     route("GET", "/v1/sync", &Admin::sync_get);
     route("POST", "/v1/sync", &Admin::sync_post);
+
+    serve_ha(
+        [&](const std::string& method, const std::string& path, HttpServer::Handler handler) {
+            server.route(method, path,
+                         [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
+                             return trusted || admin->allowed(request) ? handler(request) : no_token();
+                         });
+        },
+        context);
 
     // Without a token: they say nothing about anybody.
     server.route("GET", "/healthz",

@@ -8,6 +8,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/config.hpp"
+#include "ha/manager.hpp"
 #include "hooks/hooks.hpp"
 #include "io/http.hpp"
 #include "routing/router.hpp"
@@ -38,6 +39,7 @@ struct AdminContext {
     /// HTTP. Empty: no directory here.
     std::function<awaitable<std::pair<int, boost::json::value>>(std::string what, boost::json::object given)>
         sync;
+    HaManager* ha = nullptr;  ///< of a node in a cluster
 };
 
 /// Registers `/v1/…`, `/metrics`, `/healthz`, `/readyz`. JSON in and out; errors are `{"error": "…"}` with a

@@ -22,6 +22,7 @@
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/metrics.hpp"
+#include "ha/manager.hpp"
 #include "io/http.hpp"
 #include "io/listener.hpp"
 #include "io/tls_context.hpp"
@@ -30,7 +31,6 @@
 #include "net/c2s_connection.hpp"
 #include "net/upload_http.hpp"
 #include "placement/placement.hpp"
-#include "routing/ha_manager.hpp"
 #include "routing/router.hpp"
 #include "storage/postgres/store.hpp"
 #include "storage/sqlite/engine.hpp"
@@ -82,6 +82,7 @@ struct Server::Impl {
     std::unique_ptr<UploadHttp> upload;
     std::string admin_token;
     bool ready = false;
+    bool clients_wanted = false;  ///< client listeners are to be open
     int status = 0;
 
     const Config& config() const { return options.config; }
@@ -98,6 +99,11 @@ struct Server::Impl {
     void build_tls();
     void build_core(const std::string& secret);
     void listen();
+    void listen_at(std::unique_ptr<Listener>& listener, std::uint16_t port, Listener::OnAccept accept,
+                   const char* what);
+    void listen_clients();
+    void open_clients();
+    void close_clients();
     void serve_admin_api();
     awaitable<void> start();
     awaitable<void> stop();
@@ -190,10 +196,10 @@ void Server::Impl::build_core(const std::string& secret) {
     router = std::make_unique<Router>(io, store(), committer(), session_log(), hooks, router_options);
     if (cluster) {
         router->join(*cluster, postgres->offline());
-        cluster->events.nobody_reaches_redis = [this] {
-            return config().groups.size() == 1 && config().groups.front().nodes.size() == 1;
-        };
-        ha = std::make_unique<HaManager>(io, config(), options.node, *cluster, postgres->epochs(), *router);
+        ha = std::make_unique<HaManager>(HaManager::Parts{io, config(), options.node, version, *cluster,
+                                                          postgres->epochs(), postgres->redundancy(),
+                                                          *router});
+        cluster->events.nobody_reaches_redis = [this] { return ha->nobody_reaches_redis(); };
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
     modules = make_builtin_modules(*module_context);
@@ -203,6 +209,17 @@ void Server::Impl::build_core(const std::string& secret) {
     if (ha) {
         muc->follow_partitions();
         ha->on_partition = [this](const std::string& home, bool ours) { muc->partition_moved(home, ours); };
+        ha->on_clients = [this](bool open) {
+            if (!ready) return;
+            clients_wanted = open;
+            open ? open_clients() : close_clients();
+        };
+        ha->services_down = [this] {
+            // Asked again and again: a listener that could not be opened is tried anew.
+            if (clients_wanted) open_clients();
+            const bool down = clients_wanted && !(c2s_listener || c2s_tls_listener);
+            return down ? std::vector<std::string>{"client-listener"} : std::vector<std::string>{};
+        };
     }
     directory = std::make_unique<DirectoryLogin>(config());
     auth = std::make_unique<AuthService>(
@@ -236,36 +253,58 @@ void Server::Impl::build_core(const std::string& secret) {
                   [this] { return double(committer().pending_bytes()); });
 }
 
-void Server::Impl::listen() {
+void Server::Impl::listen_at(std::unique_ptr<Listener>& listener, std::uint16_t port,
+                             Listener::OnAccept accept, const char* what) {
+    if (port == 0 || listener) return;
     const auto& address = node().address;
-    const auto open = [&](std::unique_ptr<Listener>& listener, std::uint16_t port, Listener::OnAccept accept,
-                          const char* what) {
-        if (port == 0) return;
-        Listener::Limits limits;
-        limits.max_connections = config().max_connections;
-        limits.connections = [this] { return c2s->connections; };
-        listener = std::make_unique<Listener>(io.get_executor(), std::move(accept), limits);
-        if (const auto bound = listener->listen(address, port); !bound) {
-            throw std::runtime_error(std::string(what) + ": cannot listen on " + address + ':' +
-                                     std::to_string(port) + ": " + bound.error().message());
-        }
-    };
-    open(
+    Listener::Limits limits;
+    limits.max_connections = config().max_connections;
+    limits.connections = [this] { return c2s->connections; };
+    auto fresh = std::make_unique<Listener>(io.get_executor(), std::move(accept), limits);
+    if (const auto bound = fresh->listen(address, port); !bound) {
+        throw std::runtime_error(std::string(what) + ": cannot listen on " + address + ':' +
+                                 std::to_string(port) + ": " + bound.error().message());
+    }
+    listener = std::move(fresh);
+}
+
+void Server::Impl::listen_clients() {
+    listen_at(
         c2s_listener, config().c2s_port,
         [this](StreamSocket socket) {
             asio::co_spawn(io, C2sConnection::serve(std::move(socket), false, c2s), asio::detached);
         },
         "c2s");
-    open(
+    listen_at(
         c2s_tls_listener, config().c2s_tls_port,
         [this](StreamSocket socket) {
             asio::co_spawn(io, C2sConnection::serve(std::move(socket), true, c2s), asio::detached);
         },
         "c2s tls");
+}
+
+void Server::Impl::open_clients() {
+    try {
+        listen_clients();
+    } catch (const std::exception& e) {
+        log_warn("client_listener_failed", {{"error", e.what()}});
+    }
+}
+
+void Server::Impl::close_clients() {
+    for (auto* listener : {&c2s_listener, &c2s_tls_listener}) {
+        if (*listener) (*listener)->close();
+        listener->reset();
+    }
+}
+
+void Server::Impl::listen() {
+    clients_wanted = !ha || takes_clients(ha->state());
+    if (clients_wanted) listen_clients();
     https = std::make_unique<HttpServer>(io.get_executor(), HttpLimits{}, disk.get_executor());
     upload = std::make_unique<UploadHttp>(module_options.http, disk.get_executor());
     upload->serve(*https);
-    open(
+    listen_at(
         https_listener, config().http_port,
         [this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); }, "https");
 }
@@ -330,6 +369,7 @@ void Server::Impl::serve_admin_api() {
         auth->forget(jid);
         if (cluster) cluster->announce_account(jid);
     };
+    context.ha = ha.get();
     context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
     if (postgres && !config().agreements.empty()) {
         sync_desk = std::make_unique<SyncDesk>(io, config());
@@ -459,16 +499,14 @@ awaitable<void> Server::Impl::start() {
 
 awaitable<void> Server::Impl::stop() {
     log_info("node_stopping", {{"node", options.node}});
+    clients_wanted = false;
+    close_clients();
+    if (https_listener) https_listener->close();
+    if (ha) co_await ha->leave();
     ready = false;
-    for (auto* listener : {&c2s_listener, &c2s_tls_listener, &https_listener}) {
-        if (*listener) (*listener)->close();
-    }
     co_await router->stop();
     account_events.reset();
-    if (cluster) {
-        co_await ha->stop();
-        co_await cluster->leave();
-    }
+    if (cluster) co_await cluster->leave();
     asio::steady_timer grace(io, milliseconds(200));
     co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
     if (https) https->stop();
@@ -481,6 +519,11 @@ awaitable<void> Server::Impl::stop() {
 
 Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {
     auto& s = *impl_;
+    // One file for all nodes: each has its own certificate for the peer link.
+    for (auto* file : {&s.options.config.peer_tls.cert, &s.options.config.peer_tls.key}) {
+        if (const auto at = file->find("$node"); at != std::string::npos)
+            file->replace(at, 5, s.options.node);
+    }
     write_pid_file(s.options.data + "/node.pid");
     s.open_store();
     s.build_tls();

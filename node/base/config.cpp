@@ -66,6 +66,12 @@ public:
         number(key, value, low, high);
         out = seconds(value);
     }
+    /// Written in seconds.
+    void milliseconds_of(const std::string& key, milliseconds& out, std::int64_t low, std::int64_t high) {
+        auto value = std::chrono::duration_cast<seconds>(out);
+        seconds_of(key, value, low, high);
+        if (table_.contains(key)) out = value;
+    }
     void real(const std::string& key, double& out) {
         const auto* node = get(key, false);
         if (node == nullptr) return;
@@ -150,10 +156,13 @@ HaTimers timers_of(const std::string& profile) {
     if (profile == "wan") {
         t.heartbeat = seconds(5), t.peer_timeout = seconds(30), t.init_timeout = seconds(90);
         t.lease = seconds(30), t.renew = seconds(8), t.fallback_delay = minutes(30);
+        t.service_down = seconds(30);
     } else if (profile == "lab") {
         t.heartbeat = seconds(1), t.peer_timeout = seconds(5), t.init_timeout = seconds(15);
         t.lease = seconds(5), t.renew = seconds(1), t.fallback_delay = seconds(30);
         t.gate_timeout = seconds(60), t.resume_window = seconds(30);
+        t.service_down = seconds(5), t.store_down = seconds(5), t.release_window = seconds(1);
+        t.automatic_moves = 20;
     }
     return t;
 }
@@ -168,6 +177,9 @@ void read_cluster(Reader& r, Config& c) {
     c.timers = timers_of(c.profile);
     r.seconds_of("resume_window", c.timers.resume_window, 5, 86400);
     r.boolean("automatic_fallback", c.timers.automatic_fallback);
+    r.milliseconds_of("fallback_delay", c.timers.fallback_delay, 1, 86400);
+    r.milliseconds_of("recovery_pause", c.timers.recovery_pause, 1, 86400);
+    r.number("automatic_moves_per_hour", c.timers.automatic_moves, 0, 100000);
     r.table("tls", [&](Reader& t) {
         t.text("cert", c.peer_tls.cert, true);
         t.text("key", c.peer_tls.key, true);

@@ -48,6 +48,12 @@ struct HaTimers {
     milliseconds lease{10000}, renew{3000};
     milliseconds fallback_delay{600000};
     milliseconds gate_timeout{600000};
+    milliseconds service_down{15000};    ///< a critical service is down so long before the node is taken over
+    milliseconds store_down{30000};      ///< … the path to the store
+    milliseconds step_limit{60000};      ///< one step of a transition
+    milliseconds recovery_pause{60000};  ///< a failed group tries again by itself
+    milliseconds release_window{10000};  ///< clients are told to move spread over this time
+    std::uint32_t automatic_moves = 2;   ///< per node and hour
     seconds resume_window{300};
     bool automatic_fallback = true;
 };

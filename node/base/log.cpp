@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.hpp"
+#include "base/log_list.hpp"
 #include "base/text.hpp"
 
 namespace hexad {
@@ -59,6 +60,10 @@ void append_value(std::string& out, std::string_view value) {
 }  // namespace
 
 void log_event(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
+    log_list(level, event, {fields.begin(), fields.size()});
+}
+
+void log_list(LogLevel level, std::string_view event, std::span<const LogField> fields) {
     if (level < lowest.load(std::memory_order_relaxed)) return;
     std::string line;
     line.reserve(160);

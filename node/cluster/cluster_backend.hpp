@@ -81,6 +81,8 @@ public:
     /// Since when Redis answers without a break: other nodes' leases say nothing before they had the time to
     /// renew.
     SteadyClock::time_point connected_since() const { return connected_since_; }
+    /// Until when the lease holds, counted from the start of its last renewal.
+    SteadyClock::time_point lease_until() const { return lease_until_; }
     std::uint64_t generation() const { return generation_; }
     std::uint64_t incarnation() const { return incarnation_; }
 

@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "base/config.hpp"
+#include "ctl/ha.hpp"
 #include "io/http_client.hpp"
 #include "io/http_message.hpp"
 
@@ -109,7 +110,7 @@ void print(const json::value& value) {
 }
 
 int call(const Connection& connection, std::string_view method, const std::string& path,
-         const std::string& body = {}) {
+         const std::string& body = {}, const std::function<void(const json::value&)>& show = nullptr) {
     const auto reply = connection.open().request(method, path, body);
     if (!reply) {
         std::cerr << "hexactl: " << reply.error() << '\n';
@@ -123,7 +124,9 @@ int call(const Connection& connection, std::string_view method, const std::strin
                   << (text != nullptr ? cell(*text) : "status " + std::to_string(reply->status)) << '\n';
         return reply->status >= 500 ? unreachable : refused;
     }
-    if (connection.as_json || error) {
+    if (show && !error) {
+        show(value);
+    } else if (connection.as_json || error) {
         std::cout << reply->body;
     } else {
         print(value);
@@ -257,6 +260,13 @@ int main(int argc, char** argv) {
     node->add_subcommand("list", "All nodes and their state")->callback([&] {
         status = call(connection, "GET", "/v1/nodes");
     });
+
+    hexad::add_ha_commands(app, *node, connection.as_json,
+                           [&](const std::string& method, const std::string& path, const std::string& body,
+                               const std::function<void(const json::value&)>& show) {
+                               status = call(connection, method, path, body, show);
+                               return status;
+                           });
 
     auto* config = app.add_subcommand("config", "The configuration file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "Reads a file and names every fault");

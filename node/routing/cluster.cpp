@@ -255,6 +255,26 @@ void Router::close_streams(const std::string& condition) {
     }
 }
 
+awaitable<void> Router::release(SessionPtr session, std::string host) {
+    session->leaving = true;
+    asio::steady_timer pause(io_);
+    for (int i = 0; i < 100; ++i) {
+        if (session->unread.empty() && session->inputs.empty()) {
+            if (session->in_safe >= session->in_read) break;
+            schedule_advance(session);
+        }
+        pause.expires_after(milliseconds(10));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+    session->leaving = false;
+    auto* wire = session->wire;
+    if (session->closing || wire == nullptr) co_return;
+    // The last count, unasked: a client that knows it resends nothing.
+    if (session->sm) session->answer_ack();
+    stream_lost(session, false);
+    wire->end(host.empty() ? "system-shutdown" : "see-other-host", host);
+}
+
 awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     auto& record = claimed.record;
     const auto account = co_await accounts_.load(record.jid.bare());

@@ -81,6 +81,9 @@ public:
     awaitable<void> adopt(std::string sid, std::string from);
     /// Closes every client stream; the sessions wait for a resume.
     void close_streams(const std::string& condition);
+    /// Sends the client of a session to another node (RFC 6120 §4.9.3.19): reads no more, finishes what was
+    /// read, ends the stream with `see-other-host`. `host` empty: with `system-shutdown`.
+    awaitable<void> release(SessionPtr session, std::string host);
     /// Home node of a room, as the store says; empty while unknown.
     std::string home_of_room(const Jid& room) const;
 

@@ -90,6 +90,7 @@ public:
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
     bool replaced = false;   ///< ended by a new session of the same full JID, which has its availability
     bool inherits_presence = false;  ///< contacts still see the session it replaced
+    bool leaving = false;            ///< its client is about to be sent to another node: nothing more is read
     bool filling_now = false;
     bool restored = false;  ///< read from the log at start; its entries come with the claim
     seconds window{300};    ///< resume window
@@ -110,7 +111,7 @@ public:
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
-    bool wants_pause() const { return unread.size() + inputs.size() >= window_stanzas_; }
+    bool wants_pause() const { return leaving || unread.size() + inputs.size() >= window_stanzas_; }
     /// While the log is away a client may send more than usual before its socket is not read any more: it
     /// keeps getting answers to `<r/>` and pings.
     void widen_window(bool wide) { window_stanzas_ = wide ? limits_.max_window_away : limits_.max_window; }

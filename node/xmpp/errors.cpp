@@ -25,8 +25,12 @@ Element make_error_reply(const Element& stanza, const StanzaError& error) {
 
 std::string stream_error(std::string_view condition, std::string_view text) {
     std::string out = "<stream:error>";
-    Element(condition, ns::stream_errors).append_to(out, ns::client);
-    if (!text.empty())
+    Element defined(condition, ns::stream_errors);
+    // RFC 6120 §4.9.3.19: where to go is the content of the condition itself.
+    const bool redirects = condition == "see-other-host";
+    if (redirects) defined.text(text);
+    defined.append_to(out, ns::client);
+    if (!text.empty() && !redirects)
         Element("text", ns::stream_errors).set("xml:lang", "en").text(text).append_to(out, ns::client);
     out += "</stream:error>";
     return out;

@@ -62,7 +62,8 @@ struct StanzaError {
 /// caller makes sure that `stanza` is no error itself.
 Element make_error_reply(const Element& stanza, const StanzaError& error);
 
-/// `<stream:error>` with this condition (RFC 6120 §4.9.3), serialised for a stream with prefix `stream`.
+/// `<stream:error>` with this condition (RFC 6120 §4.9.3), serialised for a stream with prefix `stream`. The
+/// `text` of `see-other-host` is the host.
 std::string stream_error(std::string_view condition, std::string_view text = {});
 /// The stream error condition of an XML fault.
 std::string_view stream_condition(XmlError error);

@@ -83,11 +83,15 @@ end
 local function effects(b)
   for _, r in ipairs(b.sessions or {}) do
     local s = key('s', r.sid)
-    if redis.call('EXISTS', s) == 0 then
+    local known = redis.call('HMGET', s, 'node', 'g', 'e')
+    if not known[1] then
       redis.call('HSET', s, 'jid', r.jid, 'acc', r.acc, 'node', NODE, 'g', r.g, 'e', r.e, 'in', '0', 'L', '0', 'mode', r.mode)
       redis.call('SADD', P .. 'sessions', r.sid)
     end
-    redis.call('HSET', s, 'st', r.st, 'until', r.till, 'res', r.res, 'state', r.state)
+    -- A record that was under way while the session was claimed elsewhere says nothing any more.
+    if not known[1] or (known[1] == NODE and known[2] == r.g and known[3] == r.e) then
+      redis.call('HSET', s, 'st', r.st, 'until', r.till, 'res', r.res, 'state', r.state)
+    end
   end
   for _, sid in ipairs(b.filling or {}) do redis.call('HSET', key('s', sid), 'mode', 'filling') end
   local positions, rooms = {}, {}

@@ -11,6 +11,7 @@
 #include "storage/postgres/epochs.hpp"
 #include "storage/postgres/migrate.hpp"
 #include "storage/postgres/offline.hpp"
+#include "storage/postgres/redundancy.hpp"
 #include "storage/postgres/transaction.hpp"
 #include "storage/postgres/writer.hpp"
 #include "storage/sql/accounts.hpp"
@@ -68,7 +69,7 @@ std::size_t import(postgres::Connection& db, const std::vector<Store::NewAccount
 
 }  // namespace
 
-struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLoginStore {
+struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLoginStore, RedundancyStore {
     using Db = postgres::Connection;
 
     Impl(asio::io_context& io, const std::string& conninfo, const Options& options)
@@ -314,6 +315,34 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
         return run([node = std::move(node)](Db& db) { return postgres::next_incarnation(db, node); });
     }
 
+    // RedundancyStore
+
+    awaitable<Result<Settings>> settings() override {
+        return run([](Db& db) { return redundancy_settings(db); });
+    }
+    awaitable<Result<bool>> set_hold(std::string home, bool held) override {
+        return run([home = std::move(home), held](Db& db) -> Result<bool> {
+            return postgres::set_hold(db, home, held);
+        });
+    }
+    awaitable<Result<bool>> set_high_availability(bool on) override {
+        return run([on](Db& db) -> Result<bool> {
+            postgres::set_high_availability(db, on);
+            return true;
+        });
+    }
+    awaitable<Result<bool>> add_events(std::vector<HaEvent> all) override {
+        return run([all = std::move(all)](Db& db) -> Result<bool> {
+            add_ha_events(db, all);
+            return true;
+        });
+    }
+    awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind,
+                                                   std::size_t limit) override {
+        return run(
+            [after, kind = std::move(kind), limit](Db& db) { return ha_events(db, after, kind, limit); });
+    }
+
     Writer writer;
     std::mutex mutex;
     std::vector<std::unique_ptr<Db>> idle;
@@ -345,5 +374,6 @@ StoreWriter& PostgresStore::writer() { return impl_->writer; }
 OfflineStore& PostgresStore::offline() { return *impl_; }
 EpochStore& PostgresStore::epochs() { return *impl_; }
 OfflineLoginStore& PostgresStore::offline_logins() { return *impl_; }
+RedundancyStore& PostgresStore::redundancy() { return *impl_; }
 
 }  // namespace hexad

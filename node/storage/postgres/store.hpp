@@ -7,6 +7,7 @@
 
 #include "storage/offline_login.hpp"
 #include "storage/open_failure.hpp"
+#include "storage/redundancy_store.hpp"
 #include "storage/store.hpp"
 #include "storage/store_writer.hpp"
 
@@ -45,6 +46,7 @@ public:
     OfflineStore& offline();
     EpochStore& epochs();
     OfflineLoginStore& offline_logins();
+    RedundancyStore& redundancy();
 
 private:
     struct Impl;

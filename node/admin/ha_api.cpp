@@ -1,0 +1,114 @@
+#include "admin/ha_api.hpp"
+
+#include <charconv>
+
+#include <boost/json.hpp>
+
+#include "base/text.hpp"
+
+namespace hexad {
+
+namespace json = boost::json;
+
+namespace {
+
+HttpResponse reply(const json::value& value, int status = 200) {
+    return HttpResponse::json(status, json::serialize(value) + '\n');
+}
+HttpResponse fault(int status, std::string_view text) { return reply(json::object{{"error", text}}, status); }
+HttpResponse no_cluster() {
+    return fault(409, "this node is no part of a cluster: it has no redundancy group");
+}
+
+std::uint64_t number(HttpRequest& request, const std::string& name, std::uint64_t otherwise) {
+    const auto text = request.parameter(name).value_or("");
+    std::uint64_t value = otherwise;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+}
+
+awaitable<std::map<std::string, std::uint64_t>> assigned(Store& store) {
+    std::map<std::string, std::uint64_t> out;
+    if (const auto counts = co_await store.assignment_counts()) out = *counts;
+    co_return out;
+}
+
+class HaApi {
+public:
+    explicit HaApi(AdminContext context) : c_(std::move(context)) {}
+
+    awaitable<HttpResponse> topology(HttpRequest&) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        auto counts = co_await assigned(c_.store);
+        co_return reply(co_await c_.ha->topology(std::move(counts)));
+    }
+
+    /// One row for each node, of one group if it is named.
+    awaitable<HttpResponse> status(HttpRequest& request) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        const auto wanted = request.parameter("group").value_or("");
+        auto counts = co_await assigned(c_.store);
+        const auto all = co_await c_.ha->topology(std::move(counts));
+        json::array out;
+        for (const auto& group : all.at("groups").as_array()) {
+            const auto& name = group.at("name");
+            if (!wanted.empty() && name.as_string() != wanted) continue;
+            for (const auto& node : group.at("nodes").as_array()) {
+                json::object row{{"node", node.at("name")}, {"group", name}};
+                for (const auto* key : {"state", "reason", "since", "serving", "epoch", "held", "draining"})
+                    row[key] = node.at(key);
+                row["failover_possible"] = node.at("failover").at("possible");
+                row["do"] = node.at("do");
+                out.push_back(std::move(row));
+            }
+        }
+        if (out.empty()) co_return fault(404, "there is no group " + wanted);
+        co_return reply(out);
+    }
+
+    awaitable<HttpResponse> command(HttpRequest& request) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        const auto body = co_await request.body(65536);
+        error_code error;
+        auto value = body ? json::parse(*body, error) : json::value();
+        if (error || !value.is_object()) co_return fault(400, "the body is no JSON object");
+        const auto answer = co_await c_.ha->command(std::move(value.as_object()));
+        co_return reply(answer, answer.contains("error") ? 409 : 200);
+    }
+
+    awaitable<HttpResponse> events(HttpRequest& request) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        const auto after = number(request, "after", 0);
+        const auto limit = std::clamp<std::uint64_t>(number(request, "limit", 100), 1, 1000);
+        auto kind = request.parameter("kind").value_or("");
+        const auto found = co_await c_.ha->events(after, std::move(kind), limit);
+        if (!found) co_return fault(503, "the store does not answer; see the log for its last events");
+        json::array out;
+        for (const auto& event : *found) {
+            error_code broken;
+            auto fields = json::parse(event.fields, broken);
+            json::object row{{"id", event.id}, {"at", format_time(event.at)}};
+            row["node"] = event.node;
+            row["event"] = event.kind;
+            row["fields"] = broken ? json::value(json::object{}) : std::move(fields);
+            out.push_back(std::move(row));
+        }
+        co_return reply(out);
+    }
+
+private:
+    AdminContext c_;
+};
+
+}  // namespace
+
+void serve_ha(const std::function<void(const std::string&, const std::string&, HttpServer::Handler)>& add,
+              const AdminContext& context) {
+    auto api = std::make_shared<HaApi>(context);
+    add("GET", "/v1/topology", [api](HttpRequest& r) { return api->topology(r); });
+    add("GET", "/v1/ha", [api](HttpRequest& r) { return api->status(r); });
+    add("POST", "/v1/ha", [api](HttpRequest& r) { return api->command(r); });
+    add("GET", "/v1/events", [api](HttpRequest& r) { return api->events(r); });
+}
+
+}  // namespace hexad

@@ -1,0 +1,160 @@
+#include "ctl/ha.hpp"
+
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include <boost/json.hpp>
+
+#include "io/http_message.hpp"
+
+namespace hexad {
+
+namespace json = boost::json;
+
+namespace {
+
+std::string plain(const json::value& value) {
+    if (value.is_string()) return std::string(value.as_string());
+    if (value.is_null()) return "-";
+    if (value.is_array()) {
+        std::string out;
+        for (const auto& one : value.as_array()) out += (out.empty() ? "" : ",") + plain(one);
+        return out.empty() ? "-" : out;
+    }
+    return json::serialize(value);
+}
+
+void print_event(const json::value& event) {
+    std::cout << plain(event.at("at")) << "  " << plain(event.at("node")) << "  " << plain(event.at("event"));
+    for (const auto& [key, value] : event.at("fields").as_object())
+        std::cout << ' ' << std::string_view(key) << '=' << plain(value);
+    std::cout << '\n';
+}
+
+void print_topology(const json::value& all) {
+    std::cout << "cluster " << plain(all.at("cluster")) << ", seen by " << plain(all.at("seen_by"))
+              << ": high availability " << (all.at("high_availability").as_bool() ? "on" : "off")
+              << ", state store " << plain(all.at("state_store")) << ", store " << plain(all.at("store"))
+              << '\n';
+    for (const auto& group : all.at("groups").as_array()) {
+        std::cout << "\ngroup " << plain(group.at("name")) << '\n';
+        for (const auto& n : group.at("nodes").as_array()) {
+            std::cout << "  " << plain(n.at("name")) << "  " << plain(n.at("state")) << " ("
+                      << plain(n.at("reason")) << ") since " << plain(n.at("since"))
+                      << (n.at("draining").as_bool() ? ", draining" : "")
+                      << (n.at("held").as_bool() ? ", held" : "") << '\n';
+            std::cout << "      serves " << plain(n.at("serving")) << ", epoch " << plain(n.at("epoch"))
+                      << ", lease " << plain(n.at("lease_age_ms")) << " ms old, version "
+                      << plain(n.at("version")) << '\n';
+            std::cout << "      " << plain(n.at("assigned")) << " of " << plain(n.at("capacity"))
+                      << " users (" << plain(n.at("capacity_percent")) << " %), " << plain(n.at("active"))
+                      << " clients, " << plain(n.at("sessions")) << " sessions\n";
+            for (const auto& [peer, link] : n.at("links").as_object()) {
+                std::cout << "      link to " << std::string_view(peer) << ": "
+                          << (link.at("up").as_bool() ? plain(link.at("round_trip_ms")) + " ms" : "down")
+                          << '\n';
+            }
+            const auto& failover = n.at("failover");
+            std::cout << "      failover would " << (failover.at("possible").as_bool() ? "work" : "NOT work")
+                      << '\n';
+            for (const auto& why : failover.at("failing").as_array())
+                std::cout << "        " << plain(why) << '\n';
+            if (!n.at("do").is_null()) std::cout << "      do: " << plain(n.at("do")) << '\n';
+        }
+    }
+    std::cout << "\nlast transitions\n";
+    for (const auto& t : all.at("transitions").as_array()) {
+        const auto& row = t.as_object();
+        const auto of = [&](const char* key) { return row.contains(key) ? plain(row.at(key)) : "-"; };
+        std::cout << "  " << of("at") << "  " << of("node") << "  " << of("from") << " -> " << of("to")
+                  << "  (" << of("reason") << ", " << of("transition") << ", epoch " << of("epoch") << ")\n";
+    }
+}
+
+struct Words {
+    std::string node, group, kind;
+    bool force = false, follow = false;
+    std::uint64_t limit = 100;
+};
+
+/// Prints what there is, then asks again every second; ends when a call fails.
+void follow_events(const ApiCall& call, const Words& words, bool as_json) {
+    std::uint64_t last = 0;
+    const auto show = [&](const json::value& events) {
+        for (const auto& event : events.as_array()) {
+            last = event.at("id").to_number<std::uint64_t>();
+            if (as_json) {
+                std::cout << json::serialize(event) << '\n';
+            } else {
+                print_event(event);
+            }
+        }
+        std::cout.flush();
+    };
+    for (;;) {
+        const auto path = "/v1/events?after=" + std::to_string(last) +
+                          "&limit=" + std::to_string(words.limit) + "&kind=" + percent_encode(words.kind);
+        if (call("GET", path, "", show) != 0 || !words.follow) return;
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
+}
+
+}  // namespace
+
+void add_ha_commands(CLI::App& app, CLI::App& node, const bool& as_json, ApiCall call) {
+    auto words = std::make_shared<Words>();
+    const auto post = [call](json::object command) {
+        call("POST", "/v1/ha", json::serialize(command), nullptr);
+    };
+
+    auto* ha = app.add_subcommand("ha", "High availability of redundancy groups")->require_subcommand(1);
+    auto* status = ha->add_subcommand("status", "State of every node, or of one group's");
+    status->add_option("group", words->group);
+    status->callback([=] {
+        const auto query = words->group.empty() ? "" : "?group=" + percent_encode(words->group);
+        call("GET", "/v1/ha" + query, "", nullptr);
+    });
+    auto* failover = ha->add_subcommand("failover", "Moves a node's users to the other node of its group");
+    failover->add_option("node", words->node)->required();
+    failover->add_flag("--force", words->force, "Even if the other node has too little room");
+    failover->callback(
+        [=] { post({{"command", "failover"}, {"node", words->node}, {"force", words->force}}); });
+    auto* fallback = ha->add_subcommand("fallback", "Gives a node its users back");
+    fallback->add_option("node", words->node)->required();
+    fallback->callback([=] { post({{"command", "fallback"}, {"node", words->node}}); });
+    auto* recover = ha->add_subcommand("recover", "Starts a failed group anew");
+    recover->add_option("group", words->group)->required();
+    recover->callback([=] { post({{"command", "recover"}, {"group", words->group}}); });
+    auto* enable =
+        ha->add_subcommand("enable", "Switches high availability on, if every pair could fail over");
+    enable->add_flag("--force", words->force, "Even if one could not");
+    enable->callback([=] { post({{"command", "enable"}, {"force", words->force}}); });
+    ha->add_subcommand("disable", "Switches high availability off")->callback([=] {
+        post({{"command", "disable"}});
+    });
+    auto* simulate = ha->add_subcommand("simulate", "What a failover of a node would do; changes nothing");
+    simulate->add_option("node", words->node)->required();
+    simulate->callback([=] { post({{"command", "simulate"}, {"node", words->node}}); });
+
+    for (const std::string what : {"drain", "return"}) {
+        auto* one = node.add_subcommand(
+            what, what == "drain" ? "Sends a node's clients to the others" : "Lets clients in again");
+        one->add_option("node", words->node)->required();
+        one->callback([=] { post({{"command", what}, {"node", words->node}}); });
+    }
+
+    app.add_subcommand("topology", "Cluster, groups, nodes, and the last transitions")
+        ->callback([call, &as_json] {
+            const std::function<void(const json::value&)> show = print_topology;
+            call("GET", "/v1/topology", "", as_json ? nullptr : show);
+        });
+    auto* events = app.add_subcommand("events", "What happened to redundancy groups");
+    events->add_option("--limit", words->limit, "At most so many")->capture_default_str();
+    events->add_option("--kind", words->kind, "Only these, e.g. HaStateChanged");
+    events->add_flag("--follow", words->follow, "Goes on as they come");
+    events->callback([=, &as_json] { follow_events(call, *words, as_json); });
+}
+
+}  // namespace hexad

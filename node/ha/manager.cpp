@@ -1,0 +1,425 @@
+#include "ha/manager.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/json.hpp>
+
+#include "base/log.hpp"
+
+namespace hexad {
+
+namespace json = boost::json;
+
+namespace {
+
+milliseconds elapsed(SteadyClock::time_point since, SteadyClock::time_point now) {
+    if (since == SteadyClock::time_point{}) return std::chrono::hours(24);
+    return std::chrono::duration_cast<milliseconds>(now - since);
+}
+bool flag(const json::object& object, std::string_view key) {
+    const auto* value = object.if_contains(key);
+    return value != nullptr && value->is_bool() && value->as_bool();
+}
+std::string text(const json::object& object, std::string_view key) {
+    const auto* value = object.if_contains(key);
+    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+
+}  // namespace
+
+HaManager::HaManager(Parts parts)
+    : io_(parts.io),
+      config_(parts.config),
+      timers_(parts.config.timers),
+      node_(std::move(parts.node)),
+      version_(std::move(parts.version)),
+      cluster_(parts.cluster),
+      epochs_(parts.epochs),
+      redundancy_(parts.redundancy),
+      router_(parts.router),
+      log_(io_, redundancy_, node_),
+      budget_(timers_.automatic_moves),
+      timer_(io_),
+      clock_timer_(io_) {
+    settings_.high_availability = config_.high_availability;
+    for (const auto& n : config_.group_of(node_)->nodes) {
+        if (n.name != node_) peer_ = n.name;
+    }
+    cluster_.events.partition = [this](const std::string& home, const std::string& serving,
+                                       std::uint64_t epoch) { partition_moved(home, serving, epoch); };
+    if (!config_.peer_tls.cert.empty()) {
+        PeerLink::Options options;
+        options.cluster = config_.id;
+        options.node = node_;
+        options.address = config_.node(node_)->address;
+        options.port = config_.peer_port;
+        options.tls = config_.peer_tls;
+        for (const auto& group : config_.groups) {
+            for (const auto& n : group.nodes) options.nodes.push_back(n);
+        }
+        options.heartbeat = timers_.heartbeat;
+        options.timeout = timers_.peer_timeout;
+        options.hello = {{"version", version_}, {"config", config_.hash}};
+        link_ = std::make_unique<PeerLink>(io_, std::move(options));
+        link_->status = [this] { return status(); };
+        link_->answer = [this](std::string from, json::object request) {
+            return answer(std::move(from), std::move(request));
+        };
+        link_->on_change = [this](const std::string& node, bool up) {
+            log_info("peer_link", {{"node", node_}, {"peer", node}, {"up", up}});
+        };
+    }
+    // Whether this node reaches Redis decides what the others do: they hear it at once.
+    cluster_.on_state = [this](bool) {
+        if (!link_) return;
+        for (const auto& group : config_.groups) {
+            for (const auto& n : group.nodes) {
+                if (n.name != node_) link_->tell(n.name);
+            }
+        }
+    };
+    register_metrics();
+}
+
+HaManager::~HaManager() = default;
+
+awaitable<void> HaManager::run() {
+    if (link_) link_->start();
+    asio::co_spawn(io_, watch_redis(), asio::detached);
+    asio::co_spawn(io_, watch_store(), asio::detached);
+    watch_clock();
+    while (!stopping_) {
+        tick();
+        timer_.expires_after(state_ == NodeState::initializing ? milliseconds(50) : timers_.heartbeat / 4);
+        co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+}
+
+// ---- watching ----
+
+awaitable<void> HaManager::watch_redis() {
+    while (!stopping_) {
+        std::vector<std::string> homes{node_};
+        if (!peer_.empty()) homes.push_back(peer_);
+        const auto asked = SteadyClock::now();
+        const auto partitions = co_await cluster_.partitions(homes);
+        if (partitions) {
+            for (const auto& [home, p] : *partitions) {
+                if (!p.serving.empty()) partition_moved(home, p.serving, p.epoch);
+            }
+            if (!peer_.empty()) {
+                const auto leases = co_await cluster_.leases({1, peer_});
+                if (leases) {
+                    const bool held = leases->at(peer_);
+                    if (redis_.peer_lease && !held) redis_.peer_lease_gone = SteadyClock::now();
+                    redis_.peer_lease = held;
+                    redis_.answered = asked;
+                    saw_peer_ = saw_peer_ || held;
+                }
+            } else {
+                redis_.answered = asked;
+            }
+        }
+        if (redis_fresh()) co_await cluster_.put_node_state(node_, json::serialize(status()));
+        co_await pause(state_ == NodeState::initializing ? milliseconds(100) : timers_.heartbeat / 2);
+    }
+}
+
+awaitable<void> HaManager::watch_store() {
+    while (!stopping_) {
+        const auto asked = SteadyClock::now();
+        const auto rows = co_await epochs_.partitions();
+        const auto settings = rows ? co_await redundancy_.settings()
+                                   : Result<RedundancyStore::Settings>(error_code(rows.error()));
+        if (rows && settings) {
+            for (const auto& row : *rows) {
+                auto& known = stored_[row.home];
+                if (row.epoch >= known.epoch) known = row;
+            }
+            settings_ = *settings;
+            if (!settings_.changed) settings_.high_availability = config_.high_availability;
+            store_answered_ = asked;
+        }
+        co_await pause(state_ == NodeState::initializing ? milliseconds(100) : timers_.heartbeat / 2);
+    }
+}
+
+void HaManager::watch_clock() {
+    // A process that stood still longer than half its lease may have been taken over: whatever its sockets
+    // hold is stale.
+    clock_timer_.expires_after(milliseconds(100));
+    clock_timer_.async_wait([this](error_code error) {
+        if (error || stopping_) return;
+        const auto now = SteadyClock::now();
+        if (now - last_tick_ > timers_.lease / 2) {
+            const auto stood = elapsed(last_tick_, now).count();
+            log_warn("stood_still", {{"node", node_}, {"stood_still_ms", std::int64_t{stood}}});
+            router_.close_streams("system-shutdown");
+            // What was seen of others is as old.
+            redis_.answered = {};
+            if (serves_own(state_) && now >= cluster_.lease_until())
+                fence({Step::fence, NodeState::fenced, Reason::isolated, 16});
+        }
+        last_tick_ = now;
+        watch_clock();
+    });
+}
+
+bool HaManager::redis_fresh() const {
+    // The lease is renewed several times in its length: half of it without is trouble.
+    return cluster_.active() && cluster_.lease_until() - SteadyClock::now() >= timers_.lease / 2;
+}
+
+bool HaManager::nobody_reaches_redis() const {
+    if (!link_) return peer_.empty();
+    for (const auto& group : config_.groups) {
+        for (const auto& n : group.nodes) {
+            if (n.name == node_) continue;
+            const auto& view = link_->view(n.name);
+            if (view.up) {
+                if (view.told.empty() || flag(view.told, "redis")) return false;
+            } else if (!view.closed && elapsed(view.since, SteadyClock::now()) < timers_.lease * 11 / 10) {
+                return false;  // silent for a moment only: it may well reach Redis
+            }
+        }
+    }
+    return true;
+}
+
+bool HaManager::store_fresh() const {
+    return elapsed(store_answered_, SteadyClock::now()) < timers_.peer_timeout;
+}
+
+std::vector<std::string> HaManager::problems() const {
+    auto out = services_down ? services_down() : std::vector<std::string>{};
+    if (elapsed(store_answered_, SteadyClock::now()) >= timers_.store_down) out.emplace_back("store");
+    return out;
+}
+
+Owner HaManager::owner_of(const std::string& home) const {
+    EpochStore::Partition best;
+    for (const auto* table : {&stored_, &partitions_}) {
+        const auto it = table->find(home);
+        if (it != table->end() && it->second.epoch >= best.epoch) best = it->second;
+    }
+    if (best.serving.empty()) return Owner::nobody;
+    return best.serving == node_ ? Owner::self : Owner::peer;
+}
+
+Situation HaManager::situation() {
+    const auto now = SteadyClock::now();
+    Situation s;
+    s.state = state_;
+    s.reason = reason_;
+    s.in_state = elapsed(entered_, now);
+    s.uptime = elapsed(started_, now);
+    s.paired = !peer_.empty();
+    s.enabled = settings_.high_availability;
+    s.redis = redis_fresh() && elapsed(redis_.answered, now) < timers_.peer_timeout;
+    s.lease_over = now >= cluster_.lease_until();
+    s.store = store_fresh();
+    s.trust_leases = s.redis && now - cluster_.connected_since() >= timers_.lease * 11 / 10 &&
+                     elapsed(redis_.answered, now) < 2 * timers_.heartbeat;
+    s.peer_lease = redis_.peer_lease;
+    s.peer_lease_gone = s.peer_lease ? milliseconds(0) : elapsed(redis_.peer_lease_gone, now);
+    s.peer_seen = saw_peer_;
+    if (link_ && s.paired) {
+        const auto& view = link_->view(peer_);
+        s.link = view.up && !view.told.empty();
+        s.link_closed = view.closed;
+        if (s.link) {
+            s.peer_redis = flag(view.told, "redis");
+            s.peer_store = flag(view.told, "store");
+            s.peer_healthy = flag(view.told, "healthy");
+            if (const auto* ms = view.told.if_contains("unhealthy_ms"); ms != nullptr && ms->is_int64())
+                s.peer_unhealthy = milliseconds(ms->as_int64());
+            s.peer_state = node_state_of(text(view.told, "state")).value_or(NodeState::unknown);
+            s.peer_version_fits = text(view.hello, "version") == version_;
+            peer_stopping_ = flag(view.told, "stopping");
+        }
+    }
+    s.peer_stopping = peer_stopping_;
+    s.own = owner_of(node_);
+    s.peers = s.paired ? owner_of(peer_) : Owner::nobody;
+    for (const auto& home : settings_.held) {
+        s.held = s.held || home == node_;
+        s.peer_held = s.peer_held || home == peer_;
+    }
+
+    const auto down = services_down ? services_down() : std::vector<std::string>{};
+    s.services_up = down.empty();
+    if (s.services_up) {
+        services_down_since_ = {};
+    } else if (services_down_since_ == SteadyClock::time_point{}) {
+        services_down_since_ = now;
+    }
+    if (!s.services_up) s.unhealthy = std::max(milliseconds(1), elapsed(services_down_since_, now));
+    // The store has a grace of its own; at its end the node is as unfit as one whose service is down.
+    const auto without_store = elapsed(store_answered_, now);
+    if (without_store >= timers_.store_down)
+        s.unhealthy = std::max(s.unhealthy, without_store - timers_.store_down + timers_.service_down);
+    if (s.unhealthy > milliseconds(0) || !s.redis || !s.store) healthy_since_ = now;
+    s.healthy = elapsed(healthy_since_, now);
+    s.budget = budget_.left(now);
+    s.asked_take_over = asked_take_over_;
+    s.recoveries = recoveries_;
+    s.since_recovery = std::min(elapsed(recovered_, now), s.in_state);
+    return s;
+}
+
+// ---- deciding ----
+
+void HaManager::tick() {
+    const auto now = situation();
+    alarms(now);
+    if (now.redis) asked_take_over_ = false;
+    const auto decision = decide(now, timers_);
+    // While a move is under way only its time limit and the loss of ownership interrupt it.
+    if (busy_ && decision.step != Step::fence && decision.transition != 14) return;
+    if (decision.step != Step::stay) perform(decision);
+}
+
+void HaManager::perform(const Decision& d) {
+    switch (d.step) {
+        case Step::stay:
+            break;
+        case Step::enter:
+            if (d.transition == 14 || d.transition == 13) {
+                failed(d.reason, std::string(name_of(state_)), d.transition);
+            } else {
+                enter(d.to, d.reason, d.transition);
+            }
+            break;
+        case Step::fence:
+            fence(d);
+            break;
+        case Step::restart:
+            restart(false);
+            break;
+        case Step::take_own:
+            busy_ = true;
+            asio::co_spawn(io_, take_own(d.to, d.reason), asio::detached);
+            break;
+        case Step::take_over:
+            busy_ = true;
+            budget_.spend(SteadyClock::now());
+            asio::co_spawn(io_, take_over(d.reason, d.transition), asio::detached);
+            break;
+        case Step::take_both:
+            busy_ = true;
+            budget_.spend(SteadyClock::now());
+            asio::co_spawn(io_, take_both(d.reason, d.transition), asio::detached);
+            break;
+        case Step::take_back:
+            busy_ = true;
+            budget_.spend(SteadyClock::now());
+            asio::co_spawn(io_, take_back(d.reason, d.transition), asio::detached);
+            break;
+        case Step::hand_over:
+            busy_ = true;
+            budget_.spend(SteadyClock::now());
+            if (d.reason == Reason::state_store_lost) asked_take_over_ = true;
+            asio::co_spawn(io_, hand_over(d.to, d.reason, d.transition, false), asio::detached);
+            break;
+    }
+}
+
+void HaManager::enter(NodeState state, Reason reason, int transition) {
+    if (state == state_ && reason == reason_) return;
+    json::object fields{{"from", name_of(state_)}, {"to", name_of(state)}, {"reason", name_of(reason)}};
+    const auto own = partitions_.find(node_);
+    fields["epoch"] = own == partitions_.end() ? stored_[node_].epoch : own->second.epoch;
+    if (transition != 0) fields["transition"] = "T" + std::to_string(transition);
+    log_.add("HaStateChanged", std::move(fields));
+    const bool same = state == state_;
+    state_ = state;
+    reason_ = reason;
+    since_ = wall_now();
+    if (!same) entered_ = SteadyClock::now();
+    if (state != NodeState::failed && state != NodeState::initializing && !is_moving(state)) recoveries_ = 0;
+    if (on_clients) on_clients(takes_clients(state_) && !draining_ && !stopping_);
+    if (link_ && !peer_.empty()) link_->tell(peer_);
+    // While starting, what is seen is a few milliseconds old; do not wait for the next look.
+    timer_.cancel();
+}
+
+void HaManager::fence(const Decision& d) {
+    ++move_;
+    busy_ = false;
+    json::object fields{{"reason", name_of(d.reason)}};
+    fields["epoch"] = stored_[node_].epoch;
+    fields["epoch_now"] = partitions_[node_].epoch;
+    log_.add("NodeFenced", std::move(fields));
+    enter(NodeState::fenced, d.reason, d.transition);
+    router_.close_streams("system-shutdown");
+}
+
+void HaManager::restart(bool by_admin) {
+    ++move_;
+    busy_ = false;
+    if (state_ == NodeState::failed) {
+        recovered_ = SteadyClock::now();
+        recoveries_ = by_admin ? 0 : recoveries_ + 1;
+    }
+    enter(NodeState::initializing, by_admin ? Reason::admin_request : Reason::initialization,
+          by_admin ? 15 : 16);
+}
+
+void HaManager::partition_moved(const std::string& home, const std::string& serving, std::uint64_t epoch) {
+    auto& known = partitions_[home];
+    if (epoch < known.epoch) return;
+    known = {home, serving, epoch};
+    const bool ours = serving == node_;
+    if (ours == serving_.contains(home)) return;
+    if (ours) {
+        serving_.insert(home);
+    } else {
+        serving_.erase(home);
+    }
+    if (on_partition) on_partition(home, ours);
+    if (!ours) timer_.cancel();
+}
+
+void HaManager::alarms(const Situation& s) {
+    if (s.state == NodeState::initializing) return;
+    const auto once = [this](bool now, bool& told, const char* kind, const char* gone, json::object fields) {
+        if (now == told) return;
+        told = now;
+        if (now) {
+            log_.add(kind, std::move(fields));
+        } else if (gone != nullptr) {
+            log_.add(gone, {});
+        }
+    };
+    if (s.paired && link_) {
+        const auto& view = link_->view(peer_);
+        const bool down = !s.link && s.peer_lease && s.redis &&
+                          elapsed(view.since, SteadyClock::now()) > 2 * timers_.heartbeat;
+        if (down || s.link) once(down, told_link_down_, "PeerLinkDown", "PeerLinkUp", {{"peer", peer_}});
+    }
+    const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
+    once(!s.redis, told_redis_down_, "StateStoreDown", "StateStoreUp", {{"frozen", frozen}});
+    auto willing = s;
+    willing.budget = true;
+    const bool spent = !s.budget && decide(willing, timers_) != decide(s, timers_);
+    once(spent, told_budget_, "FlapBudgetSpent", nullptr,
+         {{"moves", budget_.spent()}, {"do", "hexactl ha fallback " + node_ + ", or wait an hour"}});
+    if (s.paired && s.enabled && serves_own(s.state) && !is_moving(s.state)) {
+        const bool redundant = s.state == NodeState::normal && s.peer_lease && s.link && s.peer_healthy;
+        if (redundant || s.in_state > timers_.peer_timeout)
+            once(!redundant, told_alone_, "NotRedundant", "Redundant",
+                 {{"peer", peer_}, {"peer_state", name_of(s.peer_state)}, {"link", s.link}});
+    }
+}
+
+awaitable<void> HaManager::pause(milliseconds time) {
+    asio::steady_timer timer(io_, time);
+    co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+}
+
+awaitable<Result<std::vector<HaEvent>>> HaManager::events(std::uint64_t after, std::string kind,
+                                                          std::size_t limit) {
+    return redundancy_.events(after, std::move(kind), limit);
+}
+
+}  // namespace hexad

@@ -1,0 +1,165 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+#include "base/config.hpp"
+#include "cluster/cluster_backend.hpp"
+#include "ha/event_log.hpp"
+#include "ha/flap_budget.hpp"
+#include "ha/peer_link.hpp"
+#include "ha/state_machine.hpp"
+#include "routing/router.hpp"
+#include "storage/redundancy_store.hpp"
+#include "storage/store_writer.hpp"
+
+namespace hexad {
+
+/// This node's part in its redundancy group: watches Redis, the store and the other nodes, asks the state
+/// machine what to do, and does it. Protocol thread.
+///
+/// A node becomes owner only by raising the partition's epoch, in the store first, then in Redis; evidence
+/// alone (a silent peer) is never enough: the peer's lease must be gone.
+class HaManager {
+public:
+    struct Parts {
+        asio::io_context& io;
+        const Config& config;
+        std::string node;
+        std::string version;
+        ClusterBackend& cluster;
+        EpochStore& epochs;
+        RedundancyStore& redundancy;
+        Router& router;
+    };
+    explicit HaManager(Parts parts);
+    ~HaManager();
+
+    /// Takes its place in the group and watches until `leave`.
+    awaitable<void> run();
+    /// A stop in order: announces it, lets the peer take over, and sends the clients there.
+    awaitable<void> leave();
+
+    /// Whether every other node that can be heard says that it does not reach Redis either: sessions may go
+    /// on without it (docs/delivery.md §7).
+    bool nobody_reaches_redis() const;
+
+    NodeState state() const { return state_; }
+    Reason reason() const { return reason_; }
+    bool serves(const std::string& home) const { return serving_.contains(home); }
+
+    /// Partitions came to this node or left it: the rooms follow.
+    std::function<void(const std::string& home, bool ours)> on_partition;
+    /// Client listeners are to be opened or closed.
+    std::function<void(bool open)> on_clients;
+    /// Names of critical services that are down.
+    std::function<std::vector<std::string>()> services_down;
+
+    /// An administrator's command, `{"command": "failover", "node": "n1", …}`, sent on to the node it is for.
+    /// The answer holds `error` if it was refused.
+    awaitable<boost::json::object> command(boost::json::object request);
+    /// Cluster → groups → nodes, as this node sees them (docs/redundancy-groups.md).
+    awaitable<boost::json::object> topology(std::map<std::string, std::uint64_t> assigned);
+    /// Every node of the cluster as this one sees it; keys as in `lab status`.
+    awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned);
+    awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
+
+private:
+    // manager.cpp: watching and deciding
+    awaitable<void> watch_redis();
+    awaitable<void> watch_store();
+    void watch_clock();
+    Situation situation();
+    void tick();
+    void perform(const Decision& decision);
+    void enter(NodeState state, Reason reason, int transition);
+    void fence(const Decision& decision);
+    void restart(bool by_admin);
+    void alarms(const Situation& now);
+    void partition_moved(const std::string& home, const std::string& serving, std::uint64_t epoch);
+    Owner owner_of(const std::string& home) const;
+    bool redis_fresh() const;
+    bool store_fresh() const;
+    std::vector<std::string> problems() const;
+
+    // moves.cpp: what takes time; one at once
+    awaitable<void> take_own(NodeState to, Reason reason);
+    awaitable<std::string> take_over(Reason reason, int transition);
+    awaitable<void> take_both(Reason reason, int transition);
+    awaitable<std::string> take_back(Reason reason, int transition);
+    awaitable<std::string> hand_over(NodeState to, Reason reason, int transition, bool hold);
+    awaitable<std::uint64_t> move(std::string home);
+    awaitable<std::uint64_t> adopt_sessions(std::string from);
+    awaitable<void> release_clients(std::string target, milliseconds window);
+    awaitable<void> pause(milliseconds time);
+    void failed(Reason reason, const std::string& step, int transition);
+
+    // commands.cpp: what others ask for
+    awaitable<boost::json::object> answer(std::string from, boost::json::object request);
+    awaitable<boost::json::object> carry_out(std::string command, boost::json::object request);
+    awaitable<boost::json::object> switch_availability(bool on, bool force);
+    awaitable<boost::json::object> drain(bool on);
+
+    // view.cpp: what is shown
+    boost::json::object status();
+    awaitable<std::map<std::string, boost::json::object>> reports();
+    boost::json::array failover_checks(const std::map<std::string, boost::json::object>& reports,
+                                       const std::map<std::string, std::uint64_t>& assigned,
+                                       const std::string& from) const;
+    void register_metrics();
+
+    asio::io_context& io_;
+    const Config& config_;
+    const HaTimers& timers_;
+    std::string node_;
+    std::string version_;
+    std::string peer_;  ///< empty: a group of one
+    ClusterBackend& cluster_;
+    EpochStore& epochs_;
+    RedundancyStore& redundancy_;
+    Router& router_;
+    EventLog log_;
+    std::unique_ptr<PeerLink> link_;
+
+    NodeState state_ = NodeState::initializing;
+    Reason reason_ = Reason::initialization;
+    Timestamp since_ = wall_now();
+    SteadyClock::time_point entered_ = SteadyClock::now();
+    SteadyClock::time_point started_ = SteadyClock::now();
+    std::set<std::string> serving_;
+    std::map<std::string, EpochStore::Partition> partitions_;  ///< as Redis says, by home
+    std::map<std::string, EpochStore::Partition> stored_;      ///< as the store says
+    RedundancyStore::Settings settings_;
+
+    struct Redis {
+        SteadyClock::time_point answered{};
+        bool peer_lease = false;
+        SteadyClock::time_point peer_lease_gone{};
+    } redis_;
+    SteadyClock::time_point store_answered_{};
+    SteadyClock::time_point services_down_since_{};
+    SteadyClock::time_point healthy_since_ = SteadyClock::now();
+    SteadyClock::time_point last_tick_ = SteadyClock::now();
+    SteadyClock::time_point recovered_{};
+    int recoveries_ = 0;
+    bool saw_peer_ = false;
+    bool peer_stopping_ = false;
+    bool asked_take_over_ = false;
+    bool busy_ = false;  ///< a move is under way
+    bool draining_ = false;
+    bool stopping_ = false;
+    bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false;
+    std::uint64_t move_ = 0;  ///< a move that was given up sees another number
+    FlapBudget budget_;
+    asio::steady_timer timer_;
+    asio::steady_timer clock_timer_;
+};
+
+}  // namespace hexad

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+
+namespace hexad {
+
+/// Something that happened to a redundancy group (docs/redundancy-groups.md).
+struct HaEvent {
+    std::uint64_t id = 0;  ///< rising; given by the store
+    Timestamp at;
+    std::string node;    ///< who tells it
+    std::string kind;    ///< `HaStateChanged`, …
+    std::string fields;  ///< a JSON object
+};
+
+/// What redundancy groups keep in the store besides the partitions' epochs: the administrator's holds, the
+/// switch of high availability, the events. Protocol thread. Errors: `StorageError::unavailable`.
+class RedundancyStore {
+public:
+    virtual ~RedundancyStore() = default;
+    struct Settings {
+        bool high_availability = true;  ///< as configured unless an administrator changed it
+        bool changed = false;           ///< … which he did
+        std::vector<std::string> held;  ///< home nodes
+    };
+    virtual awaitable<Result<Settings>> settings() = 0;
+    virtual awaitable<Result<bool>> set_hold(std::string home, bool held) = 0;
+    virtual awaitable<Result<bool>> set_high_availability(bool on) = 0;
+    /// Appends; of all events the last 10,000 are kept.
+    virtual awaitable<Result<bool>> add_events(std::vector<HaEvent> events) = 0;
+    /// After `after`, oldest first; `after` = 0: the last ones. `kind` empty: all.
+    virtual awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind,
+                                                           std::size_t limit) = 0;
+};
+
+}  // namespace hexad
