@@ -12,6 +12,8 @@ LAB = REPOSITORY / "cluster-config" / "lab"
 
 def free_instance():
     for number in range(20 + os.getpid() % 60, 100):
+        if pathlib.Path(f"/tmp/hexad-lab-{number}").exists():  # up, though its nodes may be down
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((f"127.0.{number}.11", 5222))
