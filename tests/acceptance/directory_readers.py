@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import checks  # noqa: E402
@@ -155,6 +156,32 @@ def with_the_directory_away_who_was_there_lately_can_log_in_and_nobody_else(lab,
     finally:
         lab("start", "slapd")
     eventually(lambda: answer_to(lab, stranger, passwords[stranger], "n2") == "success", 40, 0.5)
+
+
+@check
+def without_an_agent_the_administrator_is_told_and_nothing_is_done_later(lab, directory):
+    lab("stop", "sync")
+    assert lab.ctl("sync", "status")["agent"] == "no hexad-sync runs"
+    before = lab.ctl("sync", "status")["runs"][0]["run"]
+    lab.refuses("ctl", "sync", "run", "--full", status=3)
+    lab("start", "sync")
+    told = run(lab)  # an agent that starts reads at once, and it was not asked for a full read
+    assert told["staff"]["kind"] == "incremental"
+    runs = [one for one in lab.ctl("sync", "status", "--runs", "100")["runs"] if one["run"] > before]
+    assert {one["kind"] for one in runs} == {"incremental"}, runs
+
+
+@check
+def guessing_takes_longer_each_time_for_that_name_only(lab, directory):
+    guessed, other = sorted({dn.split(",")[0][4:] for dn in directory.found("(objectClass=inetOrgPerson)")})[-2:]
+
+    def takes(uid):
+        start = time.monotonic()
+        assert answer_to(lab, uid, "wrong", "n2") == "not-authorized"
+        return time.monotonic() - start
+
+    first, *_, last = [takes(guessed) for _ in range(5)]
+    assert last >= 1.5 > takes(other), (first, last)
 
 
 @check
