@@ -1,5 +1,7 @@
 #include "app/server.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -113,6 +115,9 @@ void Server::Impl::open_cluster() {
     ClusterOptions cluster_options;
     cluster_options.id = config().id;
     cluster_options.node = options.node;
+    for (const auto& group : config().groups) {
+        for (const auto& n : group.nodes) cluster_options.nodes.push_back(n.name);
+    }
     cluster_options.redis.url = config().redis_url;
     cluster_options.redis.source_address = node().address;
     if (!config().redis_password_file.empty()) {
@@ -155,7 +160,7 @@ void Server::Impl::build_tls() {
             certificate.chain_file = base + ".crt";
             certificate.key_file = base + ".key";
             if (!std::filesystem::exists(certificate.chain_file)) {
-                make_self_signed(host.name, certificate.chain_file, certificate.key_file);
+                make_self_signed(host.name, certificate.chain_file, certificate.key_file, node().address);
                 log_warn("certificate_self_signed", {{"host", host.name}, {"file", certificate.chain_file}});
             }
         }
@@ -174,6 +179,8 @@ void Server::Impl::build_core(const std::string& secret) {
     http.files = config().files.empty() ? options.data + "/files" : config().files;
     http.secret = secret;
     http.max_upload = config().max_upload;
+    http.daily_quota = config().daily_quota;
+    http.retention = seconds(std::llround(std::max(0.0, config().retention_days) * 86400));
     std::filesystem::create_directories(http.files);
 
     RouterOptions router_options;
@@ -183,6 +190,9 @@ void Server::Impl::build_core(const std::string& secret) {
     router = std::make_unique<Router>(io, store(), committer(), session_log(), hooks, router_options);
     if (cluster) {
         router->join(*cluster, postgres->offline());
+        cluster->events.nobody_reaches_redis = [this] {
+            return config().groups.size() == 1 && config().groups.front().nodes.size() == 1;
+        };
         ha = std::make_unique<HaManager>(io, config(), options.node, *cluster, postgres->epochs(), *router);
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
@@ -207,8 +217,15 @@ void Server::Impl::build_core(const std::string& secret) {
     c2s->limits.xml.max_stanza = config().max_stanza;
     c2s->limits.authenticate = config().authenticate_timeout;
     c2s->limits.idle = config().idle;
+    c2s->limits.write_stall = config().write_stall;
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
+    if (cluster) {
+        metrics.gauge("hexad_state_store_up", "", "Redis can be acted on by this node",
+                      [this] { return double(cluster->active()); });
+        metrics.gauge("hexad_store_up", "", "PostgreSQL answers",
+                      [this] { return double(committer().store_up()); });
+    }
     metrics.gauge("hexad_c2s_connections", "", "Client connections",
                   [this] { return double(c2s->connections); });
     metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries",
@@ -323,8 +340,11 @@ void Server::Impl::serve_admin_api() {
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);
-    admin_socket = std::make_unique<Listener>(io.get_executor(),
-                                              [this](StreamSocket s) { admin_local->accept(std::move(s)); });
+    // Clients leave 64 descriptors unused; administrators get in on those.
+    Listener::Limits limits;
+    limits.descriptor_reserve = 16;
+    admin_socket = std::make_unique<Listener>(
+        io.get_executor(), [this](StreamSocket s) { admin_local->accept(std::move(s)); }, limits);
     const auto path = options.data + "/admin.sock";
     if (const auto error = admin_socket->listen_local(path)) {
         throw std::runtime_error(path + ": " + error.message() +
@@ -336,9 +356,12 @@ void Server::Impl::serve_admin_api() {
     // Off loopback a bearer token travels only inside TLS.
     const auto address = asio::ip::make_address(node().address);
     const bool loopback = address.is_loopback();
-    admin_listener = std::make_unique<Listener>(io.get_executor(), [this, loopback](StreamSocket s) {
-        admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
-    });
+    admin_listener = std::make_unique<Listener>(
+        io.get_executor(),
+        [this, loopback](StreamSocket s) {
+            admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
+        },
+        limits);
     if (const auto bound = admin_listener->listen(node().address, config().admin_port); !bound) {
         throw std::runtime_error("admin: cannot listen on " + node().address + ':' +
                                  std::to_string(config().admin_port) + ": " + bound.error().message());

@@ -81,7 +81,11 @@ public:
 private:
     awaitable<SaslReply> challenge(std::string data) {
         auto first = server_.first(data);
-        if (!first) co_return failure(first.error());
+        if (!first) {
+            auto refused = failure(first.error());
+            refused.guessed = false;
+            co_return refused;
+        }
         key_ = first->username + '@' + host_ + ' ' + peer_;
         co_await service_.throttle(key_);
         auto found = co_await service_.look_up(host_, first->username, first->authzid);

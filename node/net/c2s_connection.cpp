@@ -1,5 +1,6 @@
 #include "net/c2s_connection.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -85,10 +86,12 @@ void C2sConnection::input_window_open() { window_.cancel(); }
 
 awaitable<void> C2sConnection::watch() {
     const auto& limits = context_->limits;
+    const auto look =
+        std::clamp<milliseconds>(std::min(limits.idle, limits.write_stall) / 4, seconds(1), seconds(15));
     while (!closing_) {
         const auto now = SteadyClock::now();
         const auto wait =
-            step_ == Step::bound ? SteadyClock::duration(seconds(15)) : started_ + limits.authenticate - now;
+            step_ == Step::bound ? SteadyClock::duration(look) : started_ + limits.authenticate - now;
         if (wait <= SteadyClock::duration::zero()) {
             fail("connection-timeout", "not bound in time");
             co_return;
@@ -322,14 +325,18 @@ awaitable<void> C2sConnection::start_tls() {
 // ---- SASL ----
 
 awaitable<void> C2sConnection::sasl(const Element& element) {
-    const auto refuse = [&](std::string_view condition, std::string_view text = {}) {
+    const auto refuse = [&](std::string_view condition, std::string_view text = {}, bool guessed = false) {
         sasl_.reset();
         Element failure("failure", ns::sasl);
         failure.add(Element(condition, ns::sasl));
         if (!text.empty()) failure.add(Element("text", ns::sasl).set("xml:lang", "en").text(text));
         stream_.send(failure.to_string(ns::client));
         context_->failures->add();
-        if (++failures_ >= context_->limits.max_auth_failures)
+        // A client that cannot do what a mechanism asks for goes on to the next one: slixmpp 1.8 comes to
+        // PLAIN after six of them. Only who guesses passwords is sent away at once.
+        const auto& limits = context_->limits;
+        guesses_ += guessed ? 1 : 0;
+        if (guesses_ >= limits.max_auth_failures || ++failures_ >= limits.max_auth_attempts)
             fail("policy-violation", "too many failed attempts");
     };
     if (!secure()) {
@@ -385,7 +392,7 @@ awaitable<void> C2sConnection::sasl(const Element& element) {
                          "</challenge>");
             break;
         case SaslReply::Kind::failure:
-            refuse(reply.condition, reply.text);
+            refuse(reply.condition, reply.text, reply.guessed);
             break;
         case SaslReply::Kind::success:
             co_await finish_sasl(std::move(reply));

@@ -77,6 +77,18 @@ awaitable<error_code> Router::start() {
     co_return error_code{};
 }
 
+/// XEP-0045 §11.2: whoever cannot resume loses its places in rooms with this stream.
+void Router::tell_rooms_close(const SessionPtr& session) {
+    for (const auto& occupant : session->state.rooms) {
+        auto presence = make_presence(occupant, session->state.jid, "unavailable");
+        Element x("x", ns::muc_user);
+        x.add(Element("item", ns::muc_user).set("affiliation", "none").set("role", "none"));
+        for (const auto* code : {"110", "332"}) x.add(Element("status", ns::muc_user).set("code", code));
+        presence.add(std::move(x));
+        session->push(make_bytes(presence.to_string(ns::client)));
+    }
+}
+
 awaitable<void> Router::stop() {
     stopping_ = true;
     std::vector<SessionPtr> all;
@@ -90,6 +102,7 @@ awaitable<void> Router::stop() {
     }
     for (const auto& session : all) {
         if (auto* wire = session->wire) {
+            if (!session->resumable) tell_rooms_close(session);
             stream_lost(session, false);
             wire->end("system-shutdown", "");
         }
@@ -241,7 +254,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     session->state.epoch = claimed->record.epoch;
     if (session->restored) {
-        session->restore(claimed->entries);
+        session->restore(*claimed);
         session->wants_tick = [this, weak = std::weak_ptr(session)] {
             if (auto s = weak.lock()) ticking_.insert(s);
         };

@@ -51,7 +51,7 @@ void Router::receive(const SessionPtr& session, Element stanza) {
 void Router::pump(const SessionPtr& session) {
     while (!session->loading && !session->deciding_again && !session->unread.empty() && !session->finished) {
         const auto to = Jid::parse(session->unread.front().attr("to"));
-        if (to && cluster_ != nullptr && needs_room_home(*to)) {
+        if (to && cluster_ != nullptr && session->homeless != to->bare() && needs_room_home(*to)) {
             session->loading = true;
             asio::co_spawn(io_, load_room_home(session, to->bare()), asio::detached);
             return;
@@ -64,6 +64,7 @@ void Router::pump(const SessionPtr& session) {
                 return;
             }
         }
+        session->homeless = {};
         Element xml = std::move(session->unread.front());
         session->unread.pop_front();
         decide(session, std::move(xml));

@@ -152,6 +152,7 @@ private:
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
     void forget(const SessionPtr& session);
+    void tell_rooms_close(const SessionPtr& session);
     awaitable<void> drop_inherited(SessionPtr session);
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
@@ -161,8 +162,12 @@ private:
                  const CommitOutcome& outcome);
     awaitable<void> decide_again(SessionPtr session);
     void drop(const SessionPtr& session);
+    void join_recovery(ClusterEvents& events);
+    bool deliver_unlogged(const Batch& batch);
     bool needs_room_home(const Jid& to) const;
     awaitable<void> load_room_home(SessionPtr session, Jid room);
+    /// Asks the rooms of a session for their present state: notices on their way to it were lost.
+    awaitable<void> refresh_rooms(SessionPtr session);
     awaitable<SessionPtr> build(ClaimedSession claimed);
     awaitable<bool> evict_remote(Jid full);
     void resync(const SessionPtr& session);

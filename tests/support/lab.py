@@ -12,7 +12,7 @@ LAB = REPOSITORY / "cluster-config" / "lab"
 
 def free_instance():
     for number in range(20 + os.getpid() % 60, 100):
-        if pathlib.Path(f"/tmp/hexad-lab-{number}").exists():  # up, though its nodes may be down
+        if os.path.lexists(f"/tmp/hexad-lab-{number}"):  # another lab, perhaps with a node that was killed
             continue
         with socket.socket() as probe:
             try:
