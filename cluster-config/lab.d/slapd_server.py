@@ -63,6 +63,7 @@ limits dn.exact="{bind_dn(lab)}" size=unlimited size.prtotal=unlimited time=unli
 overlay syncprov
 syncprov-checkpoint 100 1
 syncprov-sessionlog 10000
+syncprov-reloadhint TRUE
 overlay ppolicy
 """)
     ldif = folder / "people.ldif"

@@ -18,6 +18,9 @@ namespace {
 using Db = postgres::Connection;
 
 constexpr auto patience = std::chrono::seconds(100);  ///< below that of hexactl
+/// So long nobody may hold the lease: a stand-by needs the length of a lease to take it.
+constexpr auto agent_patience = std::chrono::seconds(20);
+constexpr int agent_absent = 0, agent_works = 1;
 
 std::int64_t now_micros() { return sql::to_micros(wall_now()); }
 
@@ -213,6 +216,20 @@ SyncDesk::Answer explain_of(Db& db, const Config& config, const std::string& tex
     return {200, out};
 }
 
+/// What has become of a request; below 200 it is not answered yet. `give_up`: takes it back.
+SyncDesk::Answer answer_of(Db& db, std::int64_t id, bool give_up) {
+    if (give_up && db.run("UPDATE sync_request SET status=410, answer='{}' WHERE id=?1 AND status=0", id) > 0)
+        return {503, fault("no hexad-sync runs: nobody holds the sync lease. Nothing was done")};
+    auto row = db.query(
+        "SELECT status, answer, (SELECT count(*) FROM sync_lease WHERE until > "
+        "(extract(epoch from clock_timestamp()) * 1000000)::bigint) FROM sync_request WHERE id=?1",
+        id);
+    if (!row.next()) return {410, fault("the request is gone")};
+    if (row.integer(0) == 0) return {row.integer(2) > 0 ? agent_works : agent_absent, nullptr};
+    boost::system::error_code error;
+    return {static_cast<int>(row.integer(0)), json::parse(row.string(1), error)};
+}
+
 }  // namespace
 
 struct SyncDesk::Impl {
@@ -270,21 +287,17 @@ awaitable<SyncDesk::Answer> SyncDesk::ask(std::string kind, std::string agreemen
     const auto id = noted.value.as_int64();
     log_info("sync_requested", {{"id", id}, {"kind", kind}, {"agreement", agreement}, {"run", run}});
     const auto deadline = SteadyClock::now() + patience;
+    auto agent_seen = SteadyClock::now();
     asio::steady_timer pause(impl_->io);
     while (SteadyClock::now() < deadline) {
         pause.expires_after(milliseconds(200));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
-        auto answer = co_await impl_->run([id](Db& db) -> Answer {
-            auto row = db.query("SELECT status, answer FROM sync_request WHERE id=?1", id);
-            if (!row.next()) return {410, fault("the request is gone")};
-            if (row.integer(0) == 0) return {0, nullptr};
-            boost::system::error_code error;
-            return {static_cast<int>(row.integer(0)), json::parse(row.string(1), error)};
-        });
-        if (answer.status != 0) co_return answer;
+        const bool is_alone = SteadyClock::now() - agent_seen > agent_patience;
+        auto answer = co_await impl_->run([id, is_alone](Db& db) { return answer_of(db, id, is_alone); });
+        if (answer.status >= 200) co_return answer;
+        if (answer.status == agent_works) agent_seen = SteadyClock::now();
     }
-    co_return Answer{
-        504, fault("the agent has not answered yet: see hexactl sync status, and whether hexad-sync runs")};
+    co_return Answer{504, fault("the agent is still at it, or hangs: see hexactl sync status and its log")};
 }
 
 }  // namespace hexad

@@ -6,6 +6,7 @@
 
 #include "base/ids.hpp"
 #include "base/log.hpp"
+#include "storage/offload.hpp"
 
 namespace hexad {
 
@@ -175,10 +176,8 @@ std::unique_ptr<SaslSession> AuthService::begin(const std::string& name, const s
 }
 
 awaitable<std::vector<ScramCredential>> AuthService::derive(std::string password) {
-    auto work = [password = std::move(password)]() -> awaitable<std::vector<ScramCredential>> {
-        co_return derive_keys(password);
-    };
-    co_return co_await asio::co_spawn(workers_, work, asio::use_awaitable);
+    auto work = [password = std::move(password)] { return derive_keys(password); };
+    co_return co_await offload(workers_, std::move(work));
 }
 
 awaitable<Result<AuthService::Lookup, SaslFailure>> AuthService::look_up(std::string name,
@@ -223,10 +222,10 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
             bool good = false;
             for (const auto& credential : found->keys) {
                 if (scram_hash(credential.mechanism) != ScramHash::sha256 && found->keys.size() > 1) continue;
-                auto work = [keys = to_keys(credential), password = plain->password]() -> awaitable<bool> {
-                    co_return hexad::check_plain(password, keys);
+                auto work = [keys = to_keys(credential), password = plain->password] {
+                    return hexad::check_plain(password, keys);
                 };
-                good = co_await asio::co_spawn(workers_, work, asio::use_awaitable);
+                good = co_await offload(workers_, std::move(work));
                 break;
             }
             if (!good) {

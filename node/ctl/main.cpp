@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -61,6 +62,13 @@ bool is_table(const json::value& value) {
     return value.is_array() && !value.as_array().empty() && value.as_array().front().is_object();
 }
 
+/// A table in which every row has lists of its own is none.
+bool has_lists(const json::value& value) {
+    return is_table(value) && std::any_of(value.as_array().front().as_object().begin(),
+                                          value.as_array().front().as_object().end(),
+                                          [](const auto& item) { return is_table(item.value()); });
+}
+
 /// A list of objects as a table, one object as lines `key: value`, lists of objects in it as tables of that
 /// name.
 void print(const json::value& value) {
@@ -77,6 +85,13 @@ void print(const json::value& value) {
     }
     if (!value.is_array() || value.as_array().empty()) {
         std::cout << "nothing\n";
+        return;
+    }
+    if (has_lists(value)) {
+        for (const auto& item : value.as_array()) {
+            print(item);
+            std::cout << '\n';
+        }
         return;
     }
     std::vector<std::string> columns;

@@ -19,6 +19,7 @@ from support.lab import REPOSITORY, Lab, free_instance  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
 PEOPLE, GRACE, DISABLED_GRACE = 300, 6, 2
+OUTAGE = 14  # longer than two intervals and ten seconds: time in which nobody counts as absent
 INSTANCE = free_instance()
 SETTINGS = f"""
 [[agreement]]
@@ -281,7 +282,10 @@ def with_the_directory_down_sessions_chats_and_resumption_go_on(lab, directory, 
     addresses = [lab.node("n1")["address"], lab.node("n2")["address"]]
     romeo = Resilient(addresses[:1], lab.domain, one, one_password)
     juliet = Resilient(addresses[1:], lab.domain, two, two_password)
-    before = states(lab)
+    gone = next(iter(people(lab, 160, 161)))
+    directory.delete(gone)
+    assert run(lab, "--full")["missing"] == 1
+    before, down = states(lab), time.monotonic()
     try:
         lab("stop", "slapd")
         failed = run(lab, "--full")
@@ -294,13 +298,46 @@ def with_the_directory_down_sessions_chats_and_resumption_go_on(lab, directory, 
         assert answer_to(lab, stranger, password) == "temporary-auth-failure"
         assert states(lab) == before
         assert romeo.logins == juliet.logins == 1 and not juliet.outages
+        time.sleep(max(0, down + OUTAGE - time.monotonic()))
     finally:
         lab("start", "slapd")
         romeo.stop()
         juliet.stop()
     assert eventually(lambda: (told := run(lab, "--full"))["result"] == "applied" and told, 20, 0.5)["missing"] == 0
-    assert states(lab) == before
+    # Longer than the grace, but nobody has been absent while nobody could look.
+    assert states(lab) == before and before[gone] == "missing"
+    eventually(lambda: run(lab, "--full") and state(lab, gone) == "deactivated", GRACE + 10, 1)
     eventually(lambda: answer_to(lab, stranger, password) == "success", 40, 0.5)
+
+
+@check
+def an_address_has_one_owner_among_agreements_and_a_moved_entry_keeps_it(lab, directory, relay):
+    config = (lab.folder / "config" / "hexad.toml").read_text()
+    start = config.index("[[agreement]]")
+    block = config[start:config.index("\n[", start + 1)]
+    second = block.replace('"staff"', '"second"').replace("ou=people,", "ou=groups,")
+    owner, moved = people(lab, 170, 172)
+    home = lab.ctl("user", "explain", f"{moved}@{lab.domain}")["home"]
+    groups = f"ou=groups,{directory.suffix}"
+    lab("stop", "sync")
+    try:
+        with Agent(lab, config.replace(block, block + "\n" + second)):
+            run(lab, "--full", "staff")
+            directory.modify(f"dn: uid={owner},{groups}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {owner}\n"
+                             f"sn: other\ncn: other\n\ndn: {directory.dn(moved)}\nchangetype: modrdn\n"
+                             f"newrdn: uid={moved}\ndeleteoldrdn: 0\nnewsuperior: {groups}\n")
+            told = run(lab, "--full", "second")
+            assert (told["added"], told["skipped"]) == (1, 1), told
+            with Store(lab) as store:  # the nodes' configuration does not have this agreement
+                assert store.number("SELECT count(*) FROM sync_run WHERE agreement='second' AND detail LIKE "
+                                    f"'%address {owner} belongs to an entry of agreement staff%'") == 1
+            assert lab.ctl("user", "explain", f"{owner}@{lab.domain}")["agreement"] == "staff"
+            told = run(lab, "--full", "staff")
+            assert told["missing"] == 0, told
+            explained = lab.ctl("user", "explain", f"{moved}@{lab.domain}")
+            assert (explained["agreement"], explained["state"], explained["home"]) == ("second", "active", home), explained
+    finally:
+        lab("start", "sync")
 
 
 class Agent:
@@ -332,6 +369,13 @@ class Store:
         self.process = subprocess.Popen(["/usr/lib/postgresql/15/bin/psql", "-qAtX", "-h", f"127.0.{lab.instance}.10",
                                          "-U", "hexad", "hexad"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(10)
+
     def number(self, query):
         self.process.stdin.write(query + ";\n")
         self.process.stdin.flush()
@@ -343,32 +387,30 @@ def an_agent_killed_while_applying_is_replaced_and_nothing_is_half_done(lab, dir
     lab("stop", "sync")
     many = [f"m{number:05d}" for number in range(3000)]
     directory.add(*many)
-    store = Store(lab)
-    count = lambda: store.number("SELECT count(*) FROM directory_entry")
-    before = count()
-    with Agent(lab) as first:
-        eventually(lambda: count() > before, 30, 0.01)
-        with Agent(lab):
-            first.process.send_signal(signal.SIGKILL)
-            first.process.wait()
-            killed = time.monotonic()
-            time.sleep(0.5)  # a commit that was on its way
-            at = count()
-            assert before < at < before + len(many), "the kill came too late to mean anything"
-            eventually(lambda: count() == before + len(many), 30, 0.1)
-            took = time.monotonic() - killed
-            assert took <= 30, took
-            told = eventually(lambda: [one for one in lab.ctl("sync", "status")["runs"] if one["added"]], 10, 0.3)[0]
-            assert told["added"] == before + len(many) - at, (told, before, at)
-            # Each person has all of it or nothing: account, entry, card, home and the event that tells the nodes.
-            assert store.number("SELECT count(*) FROM account a WHERE a.localpart LIKE 'm0%' AND a.source=1 AND "
-                                "a.home_node<>'' AND EXISTS (SELECT 1 FROM directory_entry d WHERE d.account=a.id) AND "
-                                "EXISTS (SELECT 1 FROM document c WHERE c.owner=a.id AND c.kind='vcard') AND "
-                                "EXISTS (SELECT 1 FROM account_event e WHERE e.account=a.id)") == len(many)
-            assert store.number("SELECT count(*) FROM account WHERE localpart LIKE 'm0%'") == len(many)
-            connect(lab, many[0], password_of(many[0]), "n2").closes()
-    store.process.stdin.close()
-    store.process.wait(10)
+    with Store(lab) as store:
+        count = lambda: store.number("SELECT count(*) FROM directory_entry")
+        before = count()
+        with Agent(lab) as first:
+            eventually(lambda: count() > before, 30, 0.01)
+            with Agent(lab):
+                first.process.send_signal(signal.SIGKILL)
+                first.process.wait()
+                killed = time.monotonic()
+                time.sleep(0.5)  # a commit that was on its way
+                at = count()
+                assert before < at < before + len(many), "the kill came too late to mean anything"
+                eventually(lambda: count() == before + len(many), 30, 0.1)
+                took = time.monotonic() - killed
+                assert took <= 30, took
+                told = eventually(lambda: [one for one in lab.ctl("sync", "status")["runs"] if one["added"]], 10, 0.3)[0]
+                assert told["added"] == before + len(many) - at, (told, before, at)
+                # Each person has all of it or nothing: account, entry, card, home and the event that tells the nodes.
+                assert store.number("SELECT count(*) FROM account a WHERE a.localpart LIKE 'm0%' AND a.source=1 AND "
+                                    "a.home_node<>'' AND EXISTS (SELECT 1 FROM directory_entry d WHERE d.account=a.id) AND "
+                                    "EXISTS (SELECT 1 FROM document c WHERE c.owner=a.id AND c.kind='vcard') AND "
+                                    "EXISTS (SELECT 1 FROM account_event e WHERE e.account=a.id)") == len(many)
+                assert store.number("SELECT count(*) FROM account WHERE localpart LIKE 'm0%'") == len(many)
+                connect(lab, many[0], password_of(many[0]), "n2").closes()
     lab("start", "sync")
 
 

@@ -2,7 +2,6 @@
 """Two agreements over one directory, one read by content synchronisation (RFC 4533), one by modifyTimestamp: after any
 changes both mirrors are the same. A cookie that the directory no longer knows leads to a full read. And logins while no
 directory answers."""
-import os
 import pathlib
 import random
 import subprocess
@@ -13,8 +12,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support import checks  # noqa: E402
 from support.checks import check, eventually  # noqa: E402
-from support.client import PlayError  # noqa: E402
-from support.directory import Directory, connect, password_of  # noqa: E402
+from support.directory import Directory, answer_to, password_of  # noqa: E402
 from support.lab import Lab, free_instance  # noqa: E402
 
 PEOPLE = 120
@@ -47,18 +45,21 @@ removal_max = 1000
 """
 
 
+def store(lab, query):
+    return subprocess.run(["/usr/lib/postgresql/15/bin/psql", "-qAtX", "-h", f"127.0.{lab.instance}.10", "-U", "hexad", "hexad",
+                           "-c", query], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def run(lab, *words):
     return {one["agreement"]: one for one in lab.ctl("sync", "run", *words)}
 
 
 def mirror(lab, host):
     """uid → (state, the card) of a host's people."""
-    rows = subprocess.run(["/usr/lib/postgresql/15/bin/psql", "-qAtX", "-F", "\t", "-h", f"127.0.{lab.instance}.10", "-U",
-                           "hexad", "hexad", "-c", "SELECT a.localpart, d.state, d.attribute_hash, md5(c.bytes) FROM "
-                           "account a JOIN host h ON h.id=a.host JOIN directory_entry d ON d.account=a.id JOIN document c "
-                           f"ON c.owner=a.id AND c.kind='vcard' WHERE h.name='{host}'"],
-                          capture_output=True, text=True, check=True).stdout
-    return {row.split("\t")[0]: tuple(row.split("\t")[1:]) for row in rows.splitlines()}
+    rows = store(lab, "SELECT a.localpart, d.state, d.attribute_hash, md5(c.bytes) FROM account a JOIN host h ON h.id=a.host "
+                      "JOIN directory_entry d ON d.account=a.id JOIN document c ON c.owner=a.id AND c.kind='vcard' "
+                      f"WHERE h.name='{host}'")
+    return {row.split("|")[0]: tuple(row.split("|")[1:]) for row in rows.splitlines()}
 
 
 def mirrors(lab):
@@ -122,6 +123,67 @@ def after_random_changes_both_mirrors_are_the_same(lab, directory):
     assert one == other and len([uid for uid, kept in one.items() if kept[0] == "2"]) >= 10
 
 
+def kept_logins(lab):
+    """uids whose last login is kept for when the directory is away."""
+    return set(store(lab, "SELECT a.localpart FROM offline_login o JOIN account a ON a.id=o.account").split())
+
+
+@check
+def with_the_directory_away_who_was_there_lately_can_log_in_and_nobody_else(lab, directory):
+    passwords = {user["jid"].split("@")[0]: user["password"] for user in lab.users() if user["source"] == "ldap"}
+    there = sorted(set(passwords) & {dn.split(",")[0][4:] for dn in
+                                     directory.found("(&(objectClass=inetOrgPerson)(!(pwdAccountLockedTime=*)))")})
+    good, guessed, disabled, late, stranger = there[:5]
+    for uid in (good, guessed, disabled, late):
+        assert answer_to(lab, uid, passwords[uid], "n1") == "success"
+    eventually(lambda: kept_logins(lab) >= {good, guessed, disabled, late}, 10, 0.2)
+    # What the directory has refused since, what it has disabled, and what is too long ago does not count.
+    assert answer_to(lab, guessed, "wrong", "n2") == "not-authorized"
+    eventually(lambda: guessed not in kept_logins(lab), 5, 0.2)
+    directory.lock(disabled)
+    run(lab)
+    assert disabled not in kept_logins(lab)
+    store(lab, "UPDATE offline_login SET last_login = last_login - 73 * 3600 * 1000000::bigint WHERE account IN "
+               f"(SELECT id FROM account WHERE localpart = '{late}')")
+    lab("stop", "slapd")
+    try:
+        # n2 has seen none of them: what it knows is in the store.
+        assert answer_to(lab, good, passwords[good], "n2") == "success"
+        assert answer_to(lab, good, "wrong", "n2") == "temporary-auth-failure"
+        for uid in (guessed, late, stranger):
+            assert answer_to(lab, uid, passwords[uid], "n2") == "temporary-auth-failure", uid
+        assert answer_to(lab, disabled, passwords[disabled], "n2") == "account-disabled"
+    finally:
+        lab("start", "slapd")
+    eventually(lambda: answer_to(lab, stranger, passwords[stranger], "n2") == "success", 40, 0.5)
+
+
+@check
+def without_an_agent_the_administrator_is_told_and_nothing_is_done_later(lab, directory):
+    lab("stop", "sync")
+    assert lab.ctl("sync", "status")["agent"] == "no hexad-sync runs"
+    before = lab.ctl("sync", "status")["runs"][0]["run"]
+    lab.refuses("ctl", "sync", "run", "--full", status=3)
+    lab("start", "sync")
+    told = run(lab)  # an agent that starts reads at once, and it was not asked for a full read
+    assert told["staff"]["kind"] == "incremental"
+    runs = [one for one in lab.ctl("sync", "status", "--runs", "100")["runs"] if one["run"] > before]
+    assert {one["kind"] for one in runs} == {"incremental"}, runs
+
+
+@check
+def guessing_takes_longer_each_time_for_that_name_only(lab, directory):
+    guessed, other = sorted({dn.split(",")[0][4:] for dn in directory.found("(objectClass=inetOrgPerson)")})[-2:]
+
+    def takes(uid):
+        start = time.monotonic()
+        assert answer_to(lab, uid, "wrong", "n2") == "not-authorized"
+        return time.monotonic() - start
+
+    first, *_, last = [takes(guessed) for _ in range(5)]
+    assert last >= 1.5 > takes(other), (first, last)
+
+
 @check
 def a_cookie_that_is_lost_leads_to_a_full_read(lab, directory):
     lab("stop", "slapd")
@@ -129,7 +191,7 @@ def a_cookie_that_is_lost_leads_to_a_full_read(lab, directory):
     slapd = lab.folder / "slapd"
     for file in (slapd / "db").iterdir():
         file.unlink()
-    subprocess.run(["/usr/sbin/slapadd", "-q", "-w", "-S", "5", "-F", slapd / "slapd.d", "-l", slapd / "people.ldif"], check=True,
+    subprocess.run(["/usr/sbin/slapadd", "-q", "-w", "-F", slapd / "slapd.d", "-l", slapd / "people.ldif"], check=True,
                    capture_output=True)
     subprocess.run(["chown", "-R", "--reference", slapd / "slapd.d", slapd / "db"], check=True)
     lab("start", "slapd")
@@ -138,15 +200,6 @@ def a_cookie_that_is_lost_leads_to_a_full_read(lab, directory):
     # Every entry has a new identity: nobody is taken over by name.
     assert told["skipped"] == len([1 for dn in directory.found("(uid=u*)")]) and told["added"] == 0, told
     assert {kept[0] for kept in mirror(lab, lab.domain).values()} <= {"0", "1", "2"}
-
-
-def answer_to(lab, uid, password, node):
-    try:
-        connect(lab, uid, password, node).closes()
-        return "in"
-    except PlayError as error:
-        return next((one for one in ("not-authorized", "account-disabled", "temporary-auth-failure")
-                     if one in str(error)), str(error))
 
 
 with tempfile.NamedTemporaryFile("w", suffix=".toml") as settings:
