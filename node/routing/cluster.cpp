@@ -19,6 +19,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
     };
     events.route = [this](const RouteChange& change, std::uint64_t version) {
+        replace_namesake(change);
         apply_route(change);
         routes_.set_version(change.account, version);
     };
@@ -42,11 +43,11 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     events.account_changed = [this](const Jid& account) {
         accounts_.forget_missing(account);
         if (accounts_.find(account)) {
+            accounts_.mark_stale(account);
             asio::co_spawn(
                 io_,
-                [](AccountCache& cache, Jid jid) -> awaitable<void> {
-                    co_await cache.reload(std::move(jid));
-                }(accounts_, account),
+                [](AccountCache& cache, Jid jid) -> awaitable<void> { co_await cache.load(std::move(jid)); }(
+                                                     accounts_, account),
                 asio::detached);
         }
     };
@@ -211,10 +212,10 @@ awaitable<void> Router::decide_again(SessionPtr session) {
     }
     if (session->reload_accounts) {
         session->reload_accounts = false;
-        co_await accounts_.reload(session->state.account->jid);
+        co_await accounts_.reload(session->state.account->jid, true);
         for (const auto& xml : again) {
             if (const auto to = Jid::parse(xml.attr("to")); to && accounts_.find(to->bare()))
-                co_await accounts_.reload(to->bare());
+                co_await accounts_.reload(to->bare(), true);
         }
     } else {
         // The change that refused us is on its way through the stream.
@@ -351,6 +352,18 @@ awaitable<bool> Router::evict_remote(Jid full) {
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
     co_return was_available;
+}
+
+/// Two nodes bound one full JID at the same moment. All nodes see the changes in one order: the later session
+/// stays, the carrier of the earlier one ends it.
+void Router::replace_namesake(const RouteChange& change) {
+    if (change.ended || routes_.find_sid(change.account, change.entry.sid) != nullptr) return;
+    const auto* former = routes_.find_session(change.entry.jid);
+    if (former == nullptr || former->node != options_.node) return;
+    const auto session = find_session(former->sid);
+    if (!session || session->closing) return;
+    session->replaced = true;
+    kick(session, "conflict", "replaced by a new session");
 }
 
 void Router::resync(const SessionPtr& session) {

@@ -171,6 +171,11 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
         forget(session);
         co_return StanzaError::try_again();
     }
+    // What is meant for the session goes by the routes: it is theirs before its client hears that it is
+    // bound.
+    for (int i = 0; i < 5000 && !session->closing && routes_.find_sid(bare, session->state.sid) == nullptr;
+         ++i)
+        co_await pause(io_, milliseconds(1));
     co_return session;
 }
 
@@ -297,6 +302,14 @@ void Router::stream_lost(const SessionPtr& session, bool clean) {
     batch.sessions.push_back(record_of(session));
     submit(std::move(batch));
     if (session->over_limit()) begin_end(session);
+}
+
+void Router::wire_lost(const Wire& wire) {
+    std::vector<SessionPtr> attached;
+    for (const auto& [sid, session] : sessions_) {
+        if (session->wire == &wire) attached.push_back(session);
+    }
+    for (const auto& session : attached) stream_lost(session, false);
 }
 
 awaitable<void> Router::drop_inherited(SessionPtr session) {

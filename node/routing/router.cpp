@@ -41,7 +41,7 @@ std::size_t Router::attached() const {
                                                   [](const auto& s) { return s.second->wire != nullptr; }));
 }
 
-void Router::receive(const SessionPtr& session, Element stanza) {
+void Router::receive(SessionPtr session, Element stanza) {
     if (session->finished) return;
     ++session->in_read;
     session->unread.push_back(std::move(stanza));
@@ -63,6 +63,11 @@ void Router::pump(const SessionPtr& session) {
                 asio::co_spawn(io_, load_for(session, {std::move(bare)}), asio::detached);
                 return;
             }
+        }
+        if (cluster_ != nullptr && !accounts_.is_loaded(session->state.account->jid)) {
+            session->loading = true;
+            asio::co_spawn(io_, load_for(session, {session->state.account->jid}), asio::detached);
+            return;
         }
         session->homeless = {};
         Element xml = std::move(session->unread.front());
@@ -114,7 +119,9 @@ void Router::decide(const SessionPtr& session, Element xml) {
             return;
         }
         stanza.to = std::move(*to);
-        stanza.xml.set("to", stanza.to.to_string());
+        // A room tells who enters when his nickname was prepared (status 210): it sees what was sent.
+        const bool enters = stanza.kind == StanzaKind::presence && !is_local_host(stanza.to.domain());
+        if (!enters) stanza.xml.set("to", stanza.to.to_string());
     }
     StanzaFromClient event{session->state, stanza, input->batch, std::nullopt};
     if (hooks_.run(event) == Verdict::handled) {

@@ -39,7 +39,7 @@ idle_seconds = {IDLE}
 write_stall_seconds = {STALL}
 """
 HEADER = f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
-LOGGED_IN = 25  # attackers of each kind that have an account
+LOGGED_IN = 10  # attackers of each kind that have an account
 
 
 # ---- the attackers: a process of their own, so that Python's lock does not slow the good clients down
@@ -95,6 +95,7 @@ class Attack:
     def deaf(self, number):
         """Asks and never reads: the node is left with the answers."""
         client = self.logged_in(number)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.socket.settimeout(0.5)
         ask = "".join(f"<iq type='get' id='{n}' to='{DOMAIN}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>" for n in range(50)).encode()
         since = time.monotonic()
@@ -131,7 +132,7 @@ class Attack:
                 one.close()
 
     def run(self):
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
             list(pool.map(self.silent_within, range(LOGGED_IN)))
             list(pool.map(self.deaf, range(LOGGED_IN, 2 * LOGGED_IN)))
         start = time.monotonic()
@@ -151,7 +152,7 @@ class Good:
     def __init__(self, address, pairs=5):
         self.address, self.running = address, True
         self.rounds, self.longest, self.wrong = 0, 0.0, []
-        self.threads = [threading.Thread(target=self.go, args=(number,)) for number in range(pairs)]
+        self.threads = [threading.Thread(target=self.go, args=(number,), daemon=True) for number in range(pairs)]
         for thread in self.threads:
             thread.start()
 

@@ -94,6 +94,8 @@ local function effects(b)
     end
   end
   for _, sid in ipairs(b.filling or {}) do redis.call('HSET', key('s', sid), 'mode', 'filling') end
+  -- First: whoever hears of the change and acts on it finds his node knowing that its copy is old.
+  for _, a in ipairs(b.accounts or {}) do announce('account', a) end
   local positions, rooms = {}, {}
   for i, a in ipairs(b.appends or {}) do positions[i] = append(a) end
   for i, m in ipairs(b.rooms or {}) do
@@ -115,6 +117,5 @@ local function effects(b)
   end
   for _, c in ipairs(b.routes or {}) do route_change(c) end
   for _, n in ipairs(b.notices or {}) do publish(n.node, 'notice', n.bytes) end
-  for _, a in ipairs(b.accounts or {}) do announce('account', a) end
   return positions, rooms
 end
