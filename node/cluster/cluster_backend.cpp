@@ -138,6 +138,8 @@ void ClusterBackend::commit_group(std::vector<ItemPtr> group) {
             send_commit(item);
         } else {
             item->answered = true;
+            if (item->outcome.status == CommitStatus::not_owner && on_refused)
+                on_refused("store", item->batch, 0);
         }
     }
     release();
@@ -165,6 +167,9 @@ void ClusterBackend::commit_answered(const ItemPtr& item, Result<RedisReply> rep
         item->outcome.status = CommitStatus::out_of_order;
     } else if (what == "OWNER") {
         item->outcome.status = CommitStatus::not_owner;
+        if (on_refused)
+            on_refused("state-store", item->batch,
+                       reply->items.size() > 1 ? to_number(reply->items[1].text) : 0);
     } else {
         if (reply && reply->is_error()) log_error("redis_commit_failed", {{"error", reply->text}});
         // Redis is away, or another generation: the outcome is unknown. The script is idempotent by counter

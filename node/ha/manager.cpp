@@ -47,6 +47,9 @@ HaManager::HaManager(Parts parts)
     }
     cluster_.events.partition = [this](const std::string& home, const std::string& serving,
                                        std::uint64_t epoch) { partition_moved(home, serving, epoch); };
+    cluster_.on_refused = [this](std::string_view where, const Batch& batch, std::uint64_t now) {
+        write_refused(where, batch, now);
+    };
     if (!config_.peer_tls.cert.empty()) {
         PeerLink::Options options;
         options.cluster = config_.id;
@@ -322,7 +325,7 @@ void HaManager::fence(const Decision& d) {
     ++move_;
     busy_ = false;
     json::object fields{{"reason", name_of(d.reason)}};
-    fields["epoch"] = stored_[node_].epoch;
+    fields["epoch"] = served_[node_];
     fields["epoch_now"] = partitions_[node_].epoch;
     log_.add("NodeFenced", std::move(fields));
     enter(NodeState::fenced, d.reason, d.transition);
@@ -345,6 +348,7 @@ void HaManager::partition_moved(const std::string& home, const std::string& serv
     if (epoch < known.epoch) return;
     known = {home, serving, epoch};
     const bool ours = serving == node_;
+    if (ours) served_[home] = epoch;
     if (ours == serving_.contains(home)) return;
     if (ours) {
         serving_.insert(home);
@@ -385,6 +389,39 @@ void HaManager::alarms(const Situation& s) {
             once(!redundant, told_alone_, "NotRedundant", "Redundant",
                  {{"peer", peer_}, {"peer_state", name_of(s.peer_state)}, {"link", s.link}});
     }
+}
+
+/// What a node that was taken over meanwhile still tries to write. A few of each minute are told in full.
+void HaManager::write_refused(std::string_view where, const Batch& batch, std::uint64_t now) {
+    const auto at = SteadyClock::now();
+    if (at - refusals_since_ > std::chrono::minutes(1)) {
+        refusals_since_ = at;
+        refusals_ = 0;
+    }
+    if (++refusals_ > 20) return;
+    auto actor = batch.origin.source;
+    auto epoch = batch.epoch.e;
+    if (batch.room_step) {
+        actor = actor.substr(actor.find(':') + 1);
+        const auto room = Jid::parse(actor);
+        // Redis fences rooms by the partition's epoch, the store by the room's own.
+        if (where == "state-store" && room) epoch = served_[router_.home_of_room(*room)];
+    }
+    asio::co_spawn(io_, tell_refused(std::string(where), std::move(actor), epoch, now), asio::detached);
+}
+
+awaitable<void> HaManager::tell_refused(std::string where, std::string actor, std::uint64_t epoch,
+                                        std::uint64_t now) {
+    const auto jid = Jid::parse(actor);
+    if (now == 0 && jid && !jid->local().empty()) {
+        const auto rooms = co_await router_.store().list_rooms(std::string(jid->domain()));
+        if (rooms) {
+            for (const auto& room : *rooms) {
+                if (room.jid == *jid) now = room.epoch;
+            }
+        }
+    }
+    log_.add("WriteRefused", {{"where", where}, {"actor", actor}, {"epoch", epoch}, {"epoch_now", now}});
 }
 
 awaitable<void> HaManager::pause(milliseconds time) {

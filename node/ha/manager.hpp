@@ -79,6 +79,9 @@ private:
     void fence(const Decision& decision);
     void restart(bool by_admin);
     void alarms(const Situation& now);
+    void write_refused(std::string_view where, const Batch& batch, std::uint64_t now);
+    awaitable<void> tell_refused(std::string where, std::string actor, std::uint64_t epoch,
+                                 std::uint64_t now);
     void partition_moved(const std::string& home, const std::string& serving, std::uint64_t epoch);
     Owner owner_of(const std::string& home) const;
     bool redis_fresh() const;
@@ -132,6 +135,7 @@ private:
     std::set<std::string> serving_;
     std::map<std::string, EpochStore::Partition> partitions_;  ///< as Redis says, by home
     std::map<std::string, EpochStore::Partition> stored_;      ///< as the store says
+    std::map<std::string, std::uint64_t> served_;  ///< home → epoch under which this node last served it
     RedundancyStore::Settings settings_;
 
     struct Redis {
@@ -152,6 +156,8 @@ private:
     bool draining_ = false;
     bool stopping_ = false;
     bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false;
+    SteadyClock::time_point refusals_since_{};
+    int refusals_ = 0;
     std::uint64_t move_ = 0;  ///< a move that was given up sees another number
     FlapBudget budget_;
     asio::steady_timer timer_;
