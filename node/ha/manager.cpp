@@ -250,6 +250,10 @@ Situation HaManager::situation() {
 void HaManager::tick() {
     const auto now = situation();
     alarms(now);
+    // What the peer decides by is told at once, not with the next heartbeat.
+    const auto condition = std::tuple(now.redis, now.store, now.unhealthy > milliseconds(0));
+    if (condition != told_condition_ && link_ && !peer_.empty()) link_->tell(peer_);
+    told_condition_ = condition;
     if (now.redis) asked_take_over_ = false;
     const auto decision = decide(now, timers_);
     // While a move is under way only its time limit and the loss of ownership interrupt it.
@@ -377,7 +381,11 @@ void HaManager::alarms(const Situation& s) {
         if (down || s.link) once(down, told_link_down_, "PeerLinkDown", "PeerLinkUp", {{"peer", peer_}});
     }
     const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
-    once(!s.redis, told_redis_down_, "StateStoreDown", "StateStoreUp", {{"frozen", frozen}});
+    const auto at = SteadyClock::now();
+    if (s.redis) redis_fresh_at_ = at;
+    // A moment later the others have told whether they have lost it as well.
+    if (s.redis || at - redis_fresh_at_ > timers_.heartbeat)
+        once(!s.redis, told_redis_down_, "StateStoreDown", "StateStoreUp", {{"frozen", frozen}});
     auto willing = s;
     willing.budget = true;
     const bool spent = !s.budget && decide(willing, timers_) != decide(s, timers_);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <boost/json/array.hpp>
@@ -156,6 +157,8 @@ private:
     bool draining_ = false;
     bool stopping_ = false;
     bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false;
+    std::tuple<bool, bool, bool> told_condition_{};
+    SteadyClock::time_point redis_fresh_at_ = SteadyClock::now();
     SteadyClock::time_point refusals_since_{};
     int refusals_ = 0;
     std::uint64_t move_ = 0;  ///< a move that was given up sees another number

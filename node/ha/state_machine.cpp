@@ -36,11 +36,13 @@ std::optional<Decision> without_redis(const Situation& s) {
             return Decision{Step::hand_over, NodeState::failed_over, Reason::state_store_lost, 7};
         // The peer has what this node lacks and did not take over in order: it may do so at lease end.
         if (s.lease_over) return Decision{Step::fence, NodeState::fenced, Reason::state_store_lost, 16};
-        return stay;
+        return std::nullopt;
     }
-    if (s.link) return stay;  // freeze: both without Redis, roles stay
+    if (s.link)
+        return is_moving(s.state) ? std::nullopt
+                                  : std::optional(stay);  // freeze: both without Redis, roles stay
     if (s.lease_over) return Decision{Step::fence, NodeState::fenced, Reason::isolated, 16};
-    return stay;
+    return std::nullopt;
 }
 
 Decision while_normal(const Situation& s, const HaTimers& timers) {
@@ -119,7 +121,8 @@ Decision decide(const Situation& s, const HaTimers& timers) {
             return {Step::restart, NodeState::initializing, Reason::initialization, 16};
         return stay;
     }
-    if (serves_own(s.state)) {
+    // A hand-over that the peer has not carried out protects nobody.
+    if (serves_own(s.state) || (s.state == NodeState::failing_over && s.own != Owner::peer)) {
         if (const auto cut = without_redis(s)) return *cut;
     }
     if (s.state == NodeState::falling_back && s.peers == Owner::peer)

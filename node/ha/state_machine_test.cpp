@@ -280,6 +280,15 @@ TEST_CASE("a node without Redis", "[ha][split-brain]") {
         s.lease_over = true;
         CHECK(next(s) == Decision{Step::fence, NodeState::fenced, Reason::isolated, 16});
     }
+    SECTION("is fenced in the middle of a hand-over that its peer has not carried out") {
+        s.state = NodeState::failing_over;
+        s.in_state = seconds(2);
+        CHECK(next(s) == nothing);
+        s.lease_over = true;
+        CHECK(next(s).step == Step::fence);
+        s.own = Owner::peer;
+        CHECK(next(s) == nothing);
+    }
     SECTION("goes on if it is alone in its group") {
         s.paired = false;
         s.link = s.peer_redis = false;
