@@ -216,6 +216,10 @@ Situation HaManager::situation() {
             peer_stopping_ = flag(view.told, "stopping");
         }
     }
+    frozen_ = !s.redis && (frozen_ || (s.link && !s.peer_redis));
+    s.was_frozen = frozen_;
+    if (s.redis || !s.link || !s.peer_redis) peer_only_since_ = now;
+    s.peer_only = elapsed(peer_only_since_, now);
     s.peer_stopping = peer_stopping_;
     s.own = owner_of(node_);
     s.peers = s.paired ? owner_of(peer_) : Owner::nobody;

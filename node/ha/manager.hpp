@@ -150,6 +150,8 @@ private:
     SteadyClock::time_point last_tick_ = SteadyClock::now();
     SteadyClock::time_point recovered_{};
     int recoveries_ = 0;
+    SteadyClock::time_point peer_only_since_ = SteadyClock::now();
+    bool frozen_ = false;
     bool saw_peer_ = false;
     bool peer_stopping_ = false;
     bool asked_take_over_ = false;
