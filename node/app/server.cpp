@@ -230,11 +230,18 @@ void Server::Impl::build_core(const std::string& secret) {
         postgres ? &postgres->offline_logins() : nullptr);
 
     auto& metrics = Metrics::instance();
-    c2s = std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr});
+    c2s =
+        std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, {}});
     c2s->limits.xml.max_stanza = config().max_stanza;
     c2s->limits.authenticate = config().authenticate_timeout;
     c2s->limits.idle = config().idle;
     c2s->limits.write_stall = config().write_stall;
+    for (const auto& n : config().group_of(options.node)->nodes) {
+        // The other node of the group has the sessions of this one when it is gone.
+        if (n.name == options.node) continue;
+        const bool v6 = n.address.find(':') != std::string::npos;
+        c2s->location = (v6 ? '[' + n.address + ']' : n.address) + ':' + std::to_string(config().c2s_port);
+    }
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
     if (cluster) {

@@ -61,6 +61,9 @@ CommitPipeline::Calls ClusterBackend::pipeline_calls() {
         scripts_->commit.run(commands_, arguments(std::move(own)), std::move(done));
     };
     calls.distrusted = [this] { distrust(); };
+    calls.refused = [this](std::string_view by, const Batch& batch, std::uint64_t epoch) {
+        if (on_refused) on_refused(by, batch, epoch);
+    };
     calls.drained = [this] {
         commands_.command({"DEL", key("spill", options_.node)}, [](Result<RedisReply>) {});
     };

@@ -71,6 +71,10 @@ public:
     /// `true` when this node may act: connected, generation open, lease held.
     std::function<void(bool)> on_state;
 
+    /// A write of this node was refused because somebody else owns what it is about: `where` is `store` or
+    /// `state-store`, `now` the epoch in force (0: not known).
+    std::function<void(std::string_view where, const Batch& batch, std::uint64_t now)> on_refused;
+
     /// Connects, agrees on the generation, takes the lease. False after `time`.
     awaitable<bool> join(milliseconds time);
     /// Reads the routes as they are and follows the streams from there.

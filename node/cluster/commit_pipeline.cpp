@@ -165,6 +165,7 @@ void CommitPipeline::advance(const std::string& lane) {
         if (item->answered || item->sent || item->unlogged) continue;
         if (!may_go(item)) break;
         if (item->outcome.status != CommitStatus::ok) {
+            if (item->outcome.status == CommitStatus::not_owner) calls_.refused("store", item->batch, 0);
             item->answered = true;
             continue;
         }
@@ -229,6 +230,8 @@ void CommitPipeline::answered(const ItemPtr& item, Result<RedisReply> reply) {
         item->outcome.status = CommitStatus::out_of_order;
     } else if (what == "OWNER") {
         item->outcome.status = CommitStatus::not_owner;
+        const auto epoch = reply->items.size() > 1 ? reply->items[1].text : std::string();
+        calls_.refused("state-store", item->batch, std::strtoull(epoch.c_str(), nullptr, 10));
     } else {
         // Redis is away, or of another generation: whether the script ran is unknown. It is idempotent by
         // counter and origin, so the batch goes again, in its place, when there is a Redis to trust.

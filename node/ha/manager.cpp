@@ -47,6 +47,9 @@ HaManager::HaManager(Parts parts)
     }
     cluster_.events.partition = [this](const std::string& home, const std::string& serving,
                                        std::uint64_t epoch) { partition_moved(home, serving, epoch); };
+    cluster_.on_refused = [this](std::string_view where, const Batch& batch, std::uint64_t now) {
+        write_refused(where, batch, now);
+    };
     if (!config_.peer_tls.cert.empty()) {
         PeerLink::Options options;
         options.cluster = config_.id;
@@ -238,6 +241,10 @@ Situation HaManager::situation() {
             peer_stopping_ = flag(view.told, "stopping");
         }
     }
+    frozen_ = !s.redis && (frozen_ || (s.link && !s.peer_redis));
+    s.was_frozen = frozen_;
+    if (s.redis || !s.link || !s.peer_redis) peer_only_since_ = now;
+    s.peer_only = elapsed(peer_only_since_, now);
     s.peer_stopping = peer_stopping_;
     s.own = owner_of(node_);
     s.peers = s.paired ? owner_of(peer_) : Owner::nobody;
@@ -272,6 +279,10 @@ Situation HaManager::situation() {
 void HaManager::tick() {
     const auto now = situation();
     alarms(now);
+    // What the peer decides by is told at once, not with the next heartbeat.
+    const auto condition = std::tuple(now.redis, now.store, now.unhealthy > milliseconds(0));
+    if (condition != told_condition_ && link_ && !peer_.empty()) link_->tell(peer_);
+    told_condition_ = condition;
     if (now.redis) asked_take_over_ = false;
     const auto decision = decide(now, timers_);
     // While a move is under way only its time limit and the loss of ownership interrupt it.
@@ -347,7 +358,7 @@ void HaManager::fence(const Decision& d) {
     ++move_;
     busy_ = false;
     json::object fields{{"reason", name_of(d.reason)}};
-    fields["epoch"] = stored_[node_].epoch;
+    fields["epoch"] = served_[node_];
     fields["epoch_now"] = partitions_[node_].epoch;
     log_.add("NodeFenced", std::move(fields));
     enter(NodeState::fenced, d.reason, d.transition);
@@ -370,6 +381,7 @@ void HaManager::partition_moved(const std::string& home, const std::string& serv
     if (epoch < known.epoch) return;
     known = {home, serving, epoch};
     const bool ours = serving == node_;
+    if (ours) served_[home] = epoch;
     if (ours == serving_.contains(home)) return;
     if (ours) {
         serving_.insert(home);
@@ -398,7 +410,11 @@ void HaManager::alarms(const Situation& s) {
         if (down || s.link) once(down, told_link_down_, "PeerLinkDown", "PeerLinkUp", {{"peer", peer_}});
     }
     const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
-    once(!s.redis, told_redis_down_, "StateStoreDown", "StateStoreUp", {{"frozen", frozen}});
+    const auto at = SteadyClock::now();
+    if (s.redis) redis_fresh_at_ = at;
+    // A moment later the others have told whether they have lost it as well.
+    if (s.redis || at - redis_fresh_at_ > timers_.heartbeat)
+        once(!s.redis, told_redis_down_, "StateStoreDown", "StateStoreUp", {{"frozen", frozen}});
     auto willing = s;
     willing.budget = true;
     const bool spent = !s.budget && decide(willing, timers_) != decide(s, timers_);
@@ -410,6 +426,39 @@ void HaManager::alarms(const Situation& s) {
             once(!redundant, told_alone_, "NotRedundant", "Redundant",
                  {{"peer", peer_}, {"peer_state", name_of(s.peer_state)}, {"link", s.link}});
     }
+}
+
+/// What a node that was taken over meanwhile still tries to write. A few of each minute are told in full.
+void HaManager::write_refused(std::string_view where, const Batch& batch, std::uint64_t now) {
+    const auto at = SteadyClock::now();
+    if (at - refusals_since_ > std::chrono::minutes(1)) {
+        refusals_since_ = at;
+        refusals_ = 0;
+    }
+    if (++refusals_ > 20) return;
+    auto actor = batch.origin.source;
+    auto epoch = batch.epoch.e;
+    if (batch.room_step) {
+        actor = actor.substr(actor.find(':') + 1);
+        const auto room = Jid::parse(actor);
+        // Redis fences rooms by the partition's epoch, the store by the room's own.
+        if (where == "state-store" && room) epoch = served_[router_.home_of_room(*room)];
+    }
+    asio::co_spawn(io_, tell_refused(std::string(where), std::move(actor), epoch, now), asio::detached);
+}
+
+awaitable<void> HaManager::tell_refused(std::string where, std::string actor, std::uint64_t epoch,
+                                        std::uint64_t now) {
+    const auto jid = Jid::parse(actor);
+    if (now == 0 && jid && !jid->local().empty()) {
+        const auto rooms = co_await router_.store().list_rooms(std::string(jid->domain()));
+        if (rooms) {
+            for (const auto& room : *rooms) {
+                if (room.jid == *jid) now = room.epoch;
+            }
+        }
+    }
+    log_.add("WriteRefused", {{"where", where}, {"actor", actor}, {"epoch", epoch}, {"epoch_now", now}});
 }
 
 awaitable<void> HaManager::pause(milliseconds time) {

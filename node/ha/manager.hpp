@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <boost/json/array.hpp>
@@ -83,6 +84,9 @@ private:
     void fence(const Decision& decision);
     void restart(bool by_admin);
     void alarms(const Situation& now);
+    void write_refused(std::string_view where, const Batch& batch, std::uint64_t now);
+    awaitable<void> tell_refused(std::string where, std::string actor, std::uint64_t epoch,
+                                 std::uint64_t now);
     void partition_moved(const std::string& home, const std::string& serving, std::uint64_t epoch);
     Owner owner_of(const std::string& home) const;
     bool redis_fresh() const;
@@ -136,6 +140,7 @@ private:
     std::set<std::string> serving_;
     std::map<std::string, EpochStore::Partition> partitions_;  ///< as Redis says, by home
     std::map<std::string, EpochStore::Partition> stored_;      ///< as the store says
+    std::map<std::string, std::uint64_t> served_;  ///< home → epoch under which this node last served it
     RedundancyStore::Settings settings_;
 
     struct Redis {
@@ -149,6 +154,8 @@ private:
     SteadyClock::time_point last_tick_ = SteadyClock::now();
     SteadyClock::time_point recovered_{};
     int recoveries_ = 0;
+    SteadyClock::time_point peer_only_since_ = SteadyClock::now();
+    bool frozen_ = false;
     bool saw_peer_ = false;
     bool peer_stopping_ = false;
     bool asked_take_over_ = false;
@@ -156,6 +163,10 @@ private:
     bool draining_ = false;
     bool stopping_ = false;
     bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false;
+    std::tuple<bool, bool, bool> told_condition_{};
+    SteadyClock::time_point redis_fresh_at_ = SteadyClock::now();
+    SteadyClock::time_point refusals_since_{};
+    int refusals_ = 0;
     std::uint64_t move_ = 0;  ///< a move that was given up sees another number
     FlapBudget budget_;
     asio::steady_timer timer_;

@@ -216,6 +216,7 @@ awaitable<std::string> HaManager::hand_over(NodeState to, Reason reason, int tra
         }
         co_return error;
     }
+    if (const auto row = co_await epochs_.ensure_partition(node_)) stored_[node_] = *row;
     co_await release_clients(peer_, timers_.release_window);
     if (link_) {
         json::object request{{"do", "adopt"}};

@@ -28,19 +28,22 @@ Decision starting(const Situation& s, const HaTimers& timers) {
     return stay;
 }
 
-/// T16 and the rules for a node that cannot renew its lease.
-std::optional<Decision> without_redis(const Situation& s) {
+/// T16, and what a node does that cannot renew its lease.
+std::optional<Decision> without_redis(const Situation& s, const HaTimers& timers) {
     if (s.redis || !s.paired || !s.enabled) return std::nullopt;  // a group of one goes on
     if (s.link && s.peer_redis) {
-        if (s.state == NodeState::normal && !s.asked_take_over)
+        // The peer may take over at lease end. After a freeze it waits for lease + 10 % since Redis came back
+        // to it, and the first to be back is nobody's reason to move.
+        const bool over = s.was_frozen ? s.peer_only >= timers.lease * 9 / 10 : s.lease_over;
+        if (over) return Decision{Step::fence, NodeState::fenced, Reason::state_store_lost, 16};
+        const auto patience = s.was_frozen ? timers.lease / 2 : timers.heartbeat;
+        if (s.state == NodeState::normal && !s.asked_take_over && s.peer_only >= patience)
             return Decision{Step::hand_over, NodeState::failed_over, Reason::state_store_lost, 7};
-        // The peer has what this node lacks and did not take over in order: it may do so at lease end.
-        if (s.lease_over) return Decision{Step::fence, NodeState::fenced, Reason::state_store_lost, 16};
-        return stay;
+        return std::nullopt;
     }
-    if (s.link) return stay;  // freeze: both without Redis, roles stay
+    if (s.link) return is_moving(s.state) ? std::nullopt : std::optional(stay);  // freeze: roles stay
     if (s.lease_over) return Decision{Step::fence, NodeState::fenced, Reason::isolated, 16};
-    return stay;
+    return std::nullopt;
 }
 
 Decision while_normal(const Situation& s, const HaTimers& timers) {
@@ -119,8 +122,9 @@ Decision decide(const Situation& s, const HaTimers& timers) {
             return {Step::restart, NodeState::initializing, Reason::initialization, 16};
         return stay;
     }
-    if (serves_own(s.state)) {
-        if (const auto cut = without_redis(s)) return *cut;
+    // A hand-over that the peer has not carried out protects nobody.
+    if (serves_own(s.state) || (s.state == NodeState::failing_over && s.own != Owner::peer)) {
+        if (const auto cut = without_redis(s, timers)) return *cut;
     }
     if (s.state == NodeState::falling_back && s.peers == Owner::peer)
         return enter(NodeState::normal, Reason::normal, 10);

@@ -263,6 +263,8 @@ TEST_CASE("a node without Redis", "[ha][split-brain]") {
     auto s = well();
     s.redis = false;
     SECTION("asks a peer that has it to take over in order") {
+        CHECK(next(s) == nothing);  // it may be about to say that it lost it as well
+        s.peer_only = seconds(1);
         CHECK(next(s) == Decision{Step::hand_over, NodeState::failed_over, Reason::state_store_lost, 7});
         s.asked_take_over = true;
         CHECK(next(s) == nothing);
@@ -273,12 +275,28 @@ TEST_CASE("a node without Redis", "[ha][split-brain]") {
         s.peer_redis = false;
         s.lease_over = true;
         CHECK(next(s) == nothing);
+        s.peer_redis = s.was_frozen = true;  // the peer is the first to have it again
+        s.peer_only = seconds(1);
+        CHECK(next(s) == nothing);
+        s.peer_only = milliseconds(2500);
+        CHECK(next(s).step == Step::hand_over);
+        s.peer_only = milliseconds(4500);  // before the peer takes over, at 5.5 s
+        CHECK(next(s).step == Step::fence);
     }
     SECTION("and without its peer is fenced when its lease ends") {
         s.link = s.peer_redis = false;
         CHECK(next(s) == nothing);
         s.lease_over = true;
         CHECK(next(s) == Decision{Step::fence, NodeState::fenced, Reason::isolated, 16});
+    }
+    SECTION("is fenced in the middle of a hand-over that its peer has not carried out") {
+        s.state = NodeState::failing_over;
+        s.in_state = seconds(2);
+        CHECK(next(s) == nothing);
+        s.lease_over = true;
+        CHECK(next(s).step == Step::fence);
+        s.own = Owner::peer;
+        CHECK(next(s) == nothing);
     }
     SECTION("goes on if it is alone in its group") {
         s.paired = false;

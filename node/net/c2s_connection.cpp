@@ -508,6 +508,7 @@ awaitable<void> C2sConnection::enable(const Element& element) {
     if (resumable) {
         text += " resume='true' id='" + session->state.sid + "' max='" +
                 std::to_string(session->window.count()) + '\'';
+        if (!context_->location.empty()) text += " location='" + context_->location + '\'';
     }
     stream_.send(text + "/>");
     session->enable();

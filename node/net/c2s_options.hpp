@@ -38,6 +38,7 @@ struct C2sContext {
     std::size_t connections = 0;
     Counter* logins = nullptr;
     Counter* failures = nullptr;
+    std::string location;  ///< where to resume if this node is gone (XEP-0198 §3); empty = nothing is said
 };
 
 }  // namespace hexad

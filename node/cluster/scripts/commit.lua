@@ -4,7 +4,7 @@ if bad then return bad end
 local b = cmsgpack.unpack(ARGV[5])
 if b.sid ~= '' then
   local s = key('s', b.sid)
-  if not owned(b.sid, b.g, b.e) and not b.fresh then return {'OWNER'} end
+  if not owned(b.sid, b.g, b.e) and not b.fresh then return {'OWNER', redis.call('HGET', s, 'e') or '0'} end
   if b.advances then
     local at = tonumber(redis.call('HGET', s, 'in'))
     if at >= b.n then return {'DONE'} end
@@ -14,7 +14,7 @@ end
 if b.room ~= '' then
   local r = key('r', b.room)
   local serving = redis.call('HGET', key('part', b.home), 'serving')
-  if serving and serving ~= NODE then return {'OWNER'} end
+  if serving and serving ~= NODE then return {'OWNER', redis.call('HGET', key('part', b.home), 'e') or '0'} end
   local pos = tonumber(redis.call('HGET', r, 'pos') or '0')
   if b.position > 0 and pos >= b.position then return {'DONE'} end
 end
