@@ -225,6 +225,8 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
         return run([account](Db& db) -> Result<bool> {
             Transaction transaction(db);
             const bool found = sql::remove_account(db, account);
+            // Whoever is in the directory still comes back as a new account; the name is free for another.
+            db.run("DELETE FROM directory_entry WHERE account=?1", account);
             transaction.commit();
             return found;
         });
