@@ -13,20 +13,20 @@ TEST_CASE("an account uploads so much a day and no more", "[upload]") {
     const Timestamp noon{std::chrono::sys_days(std::chrono::year(2026) / 2 / 3) + std::chrono::hours(12)};
     const auto refused = [&](const Jid& who, std::uint64_t size, Timestamp at) {
         const auto found = quota.take(who, size, at);
-        REQUIRE(found);
+        REQUIRE(found.has_value());
         return *found;
     };
-    CHECK_FALSE(refused(romeo, 600, noon));
-    CHECK_FALSE(refused(romeo, 400, noon));
+    CHECK_FALSE(refused(romeo, 600, noon).has_value());
+    CHECK_FALSE(refused(romeo, 400, noon).has_value());
     const auto again = refused(romeo, 1, noon);
-    REQUIRE(again);
+    REQUIRE(again.has_value());
     CHECK(*again == noon + std::chrono::hours(12));
-    CHECK_FALSE(refused(juliet, 1000, noon));
-    CHECK(refused(juliet, 1001, *again));
-    CHECK_FALSE(refused(romeo, 1000, *again));
+    CHECK_FALSE(refused(juliet, 1000, noon).has_value());
+    CHECK(refused(juliet, 1001, *again).has_value());
+    CHECK_FALSE(refused(romeo, 1000, *again).has_value());
     // Another node that shares the folder goes on from there.
-    CHECK(*UploadQuota(folder, 1000).take(romeo, 1, *again));
-    CHECK_FALSE(*UploadQuota(folder, 0).take(romeo, 5000, *again));
+    CHECK(UploadQuota(folder, 1000).take(romeo, 1, *again)->has_value());
+    CHECK_FALSE(UploadQuota(folder, 0).take(romeo, 5000, *again)->has_value());
     std::filesystem::remove_all(folder);
-    CHECK_FALSE(UploadQuota("/proc/nowhere", 1000).take(romeo, 1, noon));
+    CHECK_FALSE(UploadQuota("/proc/nowhere", 1000).take(romeo, 1, noon).has_value());
 }
