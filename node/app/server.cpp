@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,6 +96,7 @@ struct Server::Impl {
     void open_cluster();
     awaitable<std::vector<std::string>> assign(std::size_t count);
     awaitable<void> join_cluster();
+    awaitable<void> give_memory_back();
     awaitable<void> account_changed(Jid account, AccountState state);
     void build_tls();
     void build_core(const std::string& secret);
@@ -488,12 +490,33 @@ awaitable<void> Server::Impl::join_cluster() {
     log_info("gate_opened", {{"node", options.node}});
 }
 
+/// After a flood of connections: the allocator keeps what they used, for as long as anything lives above it.
+awaitable<void> Server::Impl::give_memory_back() {
+    asio::steady_timer timer(io);
+    constexpr std::size_t many = 200;
+    int times = 0;
+    for (std::size_t most = 0;;) {
+        timer.expires_after(seconds(5));
+        co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+        if (c2s->connections + many < most) {
+            times = 12;  // the last of them take a minute to go
+            most = 0;
+        }
+        if (times > 0) {
+            --times;
+            ::malloc_trim(0);
+        }
+        most = std::max(most, c2s->connections);
+    }
+}
+
 awaitable<void> Server::Impl::start() {
     try {
         if (cluster) co_await join_cluster();
         if (const auto error = co_await router->start())
             throw std::runtime_error("the sessions cannot be read: " + error.message());
         listen();
+        asio::co_spawn(io, give_memory_back(), asio::detached);
         ready = true;
         log_info("node_ready", {{"node", options.node}, {"address", node().address}, {"version", version}});
     } catch (const std::exception& e) {

@@ -25,8 +25,8 @@ TEST_CASE("an account uploads so much a day and no more", "[upload]") {
     CHECK(refused(juliet, 1001, *again).has_value());
     CHECK_FALSE(refused(romeo, 1000, *again).has_value());
     // Another node that shares the folder goes on from there.
-    CHECK(*UploadQuota(folder, 1000).take(romeo, 1, *again));
-    CHECK_FALSE(*UploadQuota(folder, 0).take(romeo, 5000, *again));
+    CHECK(UploadQuota(folder, 1000).take(romeo, 1, *again)->has_value());
+    CHECK_FALSE(UploadQuota(folder, 0).take(romeo, 5000, *again)->has_value());
     std::filesystem::remove_all(folder);
     CHECK_FALSE(UploadQuota("/proc/nowhere", 1000).take(romeo, 1, noon).has_value());
 }

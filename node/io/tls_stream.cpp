@@ -99,6 +99,8 @@ struct TlsStream::Core : std::enable_shared_from_this<Core> {
     void abort(error_code why = asio::error::operation_aborted) {
         if (!broken) broken = why;
         error_code ignored;
+        // Who has not taken what we sent will not take the rest: the kernel need not keep it for him.
+        if (!outbox.empty()) socket.set_option(asio::socket_base::linger(true, 0), ignored);
         socket.close(ignored);
         if (watchdog) watchdog->cancel();
         std::string().swap(outbox);

@@ -178,6 +178,10 @@ void Router::refused(const SessionPtr& session, const std::shared_ptr<Session::I
     }
     if (outcome.status == CommitStatus::version_moved) session->reload_accounts = true;
     input->submitted = false;
+    again_if_idle(session);
+}
+
+void Router::again_if_idle(const SessionPtr& session) {
     // What was submitted behind it comes back too; only then is everything decided anew, in order.
     const bool under_way = std::any_of(session->inputs.begin(), session->inputs.end(),
                                        [](const auto& i) { return i->submitted && !i->done; });

@@ -214,6 +214,7 @@ void Router::drain(const SessionPtr& session) {
             // for it.
             const bool fence = !input->durable && shows_to_others(input->batch);
             if (fence && input != session->inputs.front()) break;
+            if (input->durable && !may_follow(session, *input)) break;
             input->submitted = true;
             if (input->durable) {
                 commit_input(session, input);
@@ -244,6 +245,8 @@ void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Sessi
         batch.previous = session->in_submitted;
         session->in_submitted = input->n;
     }
+    input->checks = batch.checks;
+    input->changes_accounts = !batch.accounts.empty();
     auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
     reserve_numbers(batch, *slots);
     committer_.submit(std::move(batch),
@@ -258,8 +261,26 @@ void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Sessi
                               return;
                           }
                           input->batch = Batch{};
+                          if (session->deciding_again) return again_if_idle(session);
                           drain(session);
                       });
+}
+
+/// In a cluster a batch may be refused and the next one pass: the order would be lost, and origins tell only
+/// how far a source has come. The counter of XEP-0198 forbids it; without one, a batch goes out behind others
+/// only if what refuses one of them refuses all that follow.
+bool Router::may_follow(const SessionPtr& session, const Session::Input& input) const {
+    if (committer_.never_refuses() || session->sm) return true;
+    const auto same = [](const RouteCheck& a, const RouteCheck& b) {
+        return a.account == b.account && a.version == b.version;
+    };
+    const auto& mine = input.batch;
+    return std::none_of(session->inputs.begin(), session->inputs.end(), [&](const auto& other) {
+        return other->submitted && !other->done &&
+               (other->changes_accounts || !mine.accounts.empty() ||
+                !std::equal(other->checks.begin(), other->checks.end(), mine.checks.begin(),
+                            mine.checks.end(), same));
+    });
 }
 
 void Router::schedule_advance(const SessionPtr& session) {

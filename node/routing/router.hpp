@@ -178,6 +178,8 @@ private:
     awaitable<bool> evict_remote(Jid full);
     void resync(const SessionPtr& session);
     void replace_namesake(const RouteChange& change);
+    void again_if_idle(const SessionPtr& session);
+    bool may_follow(const SessionPtr& session, const Session::Input& input) const;
 
     asio::io_context& io_;
     ClusterBackend* cluster_ = nullptr;  ///< nullptr on a single node

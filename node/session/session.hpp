@@ -74,6 +74,8 @@ public:
         bool submitted = false;
         bool done = false;
         bool durable = false;
+        std::vector<RouteCheck> checks;  ///< under which it was submitted
+        bool changes_accounts = false;
         std::optional<Element>
             original;  ///< kept in a cluster: the stanza is decided again if its batch is refused
     };

