@@ -69,7 +69,23 @@ private:
     bool is_closed_ = false;
 };
 
-LoginAnswer temporary(std::string detail) { return {LoginResult::temporary_failure, {}, std::move(detail)}; }
+LoginAnswer temporary(std::string detail) {
+    LoginAnswer answer;
+    answer.detail = std::move(detail);
+    return answer;
+}
+
+LoginAnswer refusal(std::string detail) {
+    auto answer = temporary(std::move(detail));
+    answer.result = LoginResult::not_authorized;
+    return answer;
+}
+
+LoginAnswer failed(const Failure& failure) {
+    auto answer = temporary(failure.to_string());
+    answer.is_unreachable = failure.is_transport();
+    return answer;
+}
 
 milliseconds since(SteadyClock::time_point start) {
     return std::chrono::duration_cast<milliseconds>(SteadyClock::now() - start);
@@ -112,7 +128,7 @@ public:
 
     void submit(Job job) {
         if (job.request.password.empty()) {
-            job.done({LoginResult::not_authorized, {}, "empty password"});
+            job.done(refusal("empty password"));
         } else if (!searches_.push(job)) {
             job.done(temporary("too many logins wait"));
         }
@@ -217,11 +233,11 @@ private:
                 if (is_many)
                     job->done(ambiguous(request));
                 else if (found.error().code == LDAP_NO_SUCH_OBJECT)
-                    job->done({LoginResult::not_authorized, {}, "no such base: " + request.base});
+                    job->done(refusal("no such base: " + request.base));
                 else
-                    job->done(temporary(found.error().to_string()));
+                    job->done(failed(found.error()));
             } else if (found->empty()) {
-                job->done({LoginResult::not_authorized, {}, "no such user"});
+                job->done(refusal("no such user"));
             } else if (found->size() > 1) {
                 job->done(ambiguous(request));
             } else {
@@ -233,7 +249,7 @@ private:
 
     LoginAnswer ambiguous(const LoginRequest& request) const {
         log_warn("directory_name_ambiguous", {{"directory", config_.name}, {"attribute", request.attribute}});
-        return {LoginResult::not_authorized, {}, "several entries have this name"};
+        return refusal("several entries have this name");
     }
 
     void run_binds() {
@@ -243,7 +259,8 @@ private:
             auto bound = on_some_host(link, false, [&job](LdapConnection& connection) {
                 return connection.bind(job->dn, job->request.password);
             });
-            LoginAnswer answer{LoginResult::ok, job->dn, {}};
+            LoginAnswer answer;
+            answer.dn = job->dn;
             if (bound) {
                 answer.result = classify_bind(LDAP_SUCCESS, {}, bound->password_policy);
             } else {
@@ -252,6 +269,7 @@ private:
                                                        : classify_bind(failure.code, failure.diagnostic,
                                                                        failure.password_policy);
                 answer.detail = failure.to_string();
+                answer.is_unreachable = failure.is_transport();
             }
             job->done(std::move(answer));
         }

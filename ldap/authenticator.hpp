@@ -26,6 +26,9 @@ struct LoginAnswer {
     LoginResult result = LoginResult::temporary_failure;
     std::string dn;      ///< of the one hit, if there was one
     std::string detail;  ///< for the log; holds no password
+    /// Of a temporary failure: no host could be reached (a host that answers, whatever it says, is an
+    /// answer).
+    bool is_unreachable = false;
 };
 
 struct AuthenticatorOptions {

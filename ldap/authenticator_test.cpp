@@ -143,8 +143,11 @@ TEST_CASE("without any host a login fails for now and not for good", "[ldap][sla
     if (skipped()) return;
     Slapd slapd("", people);
     LdapAuthenticator authenticator(config({&slapd}), quick());
+    CHECK_FALSE(login(authenticator, "juliet", "thorn").is_unreachable);
     slapd.stop();
-    CHECK(login(authenticator, "juliet", "rose").result == LoginResult::temporary_failure);
+    const auto answer = login(authenticator, "juliet", "rose");
+    CHECK(answer.result == LoginResult::temporary_failure);
+    CHECK(answer.is_unreachable);
     slapd.start();
     CHECK(eventually([&] { return login(authenticator, "juliet", "rose").result == LoginResult::ok; }));
 }

@@ -65,6 +65,10 @@ std::string card(const ldap::Entry& entry, const std::string& localpart) {
 
 }  // namespace
 
+std::string settings_of(const AgreementConfig& agreement) {
+    return agreement.base + '\n' + agreement.filter + '\n' + agreement.uid_attribute;
+}
+
 std::vector<std::string> wanted_attributes(const AgreementConfig& agreement) {
     return {"entryUUID",
             agreement.uid_attribute,
@@ -95,6 +99,7 @@ bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Perso
         skipped.reason = "no entryUUID";
         return false;
     }
+    skipped.uuid = uuid;
     std::string attribute = agreement.uid_attribute;
     for (auto& c : attribute) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     const auto name = value(entry, attribute);

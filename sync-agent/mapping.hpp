@@ -22,8 +22,12 @@ struct Person {
 struct Skipped {
     std::string dn;
     std::string reason;
+    std::string uuid;  ///< if it has one: the entry is there, whatever else is wrong with it
 };
 
+/// Base, filter and name attribute of an agreement, and the version of the mapping: when they are others than
+/// at the last full read, the next one is full.
+std::string settings_of(const AgreementConfig& agreement);
 /// Attributes that the mapping reads; asked of the directory by name.
 std::vector<std::string> wanted_attributes(const AgreementConfig& agreement);
 /// Entry → person. Missing surname or mail excludes nobody; no id or no usable name does.

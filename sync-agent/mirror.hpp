@@ -4,52 +4,40 @@
 #include <string>
 
 #include "placement/placement.hpp"
-#include "storage/postgres/connection.hpp"
+#include "sync-agent/guarded_store.hpp"
 #include "sync-agent/plan.hpp"
 
 namespace hexad::sync {
 
-/// The lease was lost: another process runs now, this one must stop touching the store.
-class LeaseLost : public std::runtime_error {
-public:
-    LeaseLost() : std::runtime_error("the sync lease is held by another process") {}
-};
-
-/// The store's side of a run. Blocking; errors are thrown as postgres::Failure.
+/// The mirrored people in the store. Blocking; errors are thrown as postgres::Failure.
 class Mirror {
 public:
-    Mirror(std::string url, std::string holder) : db_(std::move(url)), holder_(std::move(holder)) {}
+    explicit Mirror(GuardedStore& store) : store_(store) {}
 
-    /// Takes or renews the lease; false while another process holds it.
-    bool take_lease(seconds length);
-    void release_lease();
     std::map<std::string, Mirrored> load(const std::string& agreement);
-    struct State {
-        std::string mark;
-        std::int64_t last_full = 0;
-        std::size_t last_count = 0;
-        std::string settings;
-    };
-    State state(const std::string& agreement);
-    /// Applies a plan in transactions of 500, each checking the lease: add, update, disable, remove.
-    /// Idempotent.
-    void apply(const AgreementConfig& agreement, Plan& plan, std::vector<Placement> nodes);
-    void finish(const std::string& agreement, const State& state, const Plan& plan, bool full,
-                std::size_t entries, std::int64_t started, const std::string& result);
+    /// Home node → accounts.
     std::map<std::string, std::uint64_t> assigned();
+    /// The directory could not be read for so long: for that time nobody has been missing.
+    void stop_clocks(const std::string& agreement, std::int64_t micros);
+
+    struct Applied {
+        std::size_t added = 0;
+        std::vector<Skipped> skipped;  ///< found out only now: an address belongs to somebody else
+    };
+    /// Applies a plan in transactions of 500, each checking the lease: add, update, disable, remove.
+    /// Idempotent: what a killed process has left is done by the next run.
+    Applied apply(const AgreementConfig& agreement, const Plan& plan, std::vector<Placement> nodes);
+    /// Inside a transaction: the state of one person, with its event for the nodes.
+    void set(postgres::Connection& db, const AgreementConfig& agreement, const Mirrored& row,
+             MirrorState state, std::int64_t missing_since, int missed);
 
 private:
     template <class Items, class Work>
-    void in_batches(Items& items, Work work);
-    void event(AccountId account, const std::string& jid, MirrorState state);
-    AccountId add(const AgreementConfig& agreement, const Person& person, const std::string& home,
-                  std::int64_t host, Plan& plan);
+    void in_batches(const Items& items, Work work);
+    AccountId add(postgres::Connection& db, const AgreementConfig& agreement, const Person& person,
+                  const std::string& home, std::int64_t host, Applied& applied);
 
-    postgres::Connection db_;
-    std::string holder_;
-    std::int64_t epoch_ = 0;
+    GuardedStore& store_;
 };
-
-std::int64_t now_micros();
 
 }  // namespace hexad::sync

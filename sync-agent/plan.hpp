@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,24 +25,52 @@ struct Mirrored {
     int missed = 0;                  ///< complete reads without it
 };
 
+/// What a read of the directory found.
+struct Reading {
+    bool full = false;      ///< everything was asked for, not only what changed
+    bool complete = false;  ///< every page came, no limit, nothing referred elsewhere
+    std::string fault;      ///< why it is not complete
+    std::string reader;     ///< paged, syncrepl or modifyTimestamp
+    std::vector<Person> people;
+    std::vector<Skipped> skipped;
+    std::set<std::string> present;  ///< told to be there, unchanged (RFC 4533)
+    std::set<std::string> deleted;  ///< told to be gone (RFC 4533)
+    bool unmentioned_are_gone = false;
+    std::string mark;    ///< for the next incremental read by modifyTimestamp
+    std::string cookie;  ///< for the next one by content synchronisation; hex, empty = none
+};
+
+/// A person whose removal or disabling waits for a decision.
+struct HeldItem {
+    Mirrored row;
+    MirrorState action = MirrorState::missing;
+};
+
 /// What a run will do, decided before anything is done.
 struct Plan {
     std::vector<Person> add;
     std::vector<std::pair<Mirrored, Person>> update;  ///< changed, or back
     std::vector<std::pair<Mirrored, Person>> disable;
-    std::vector<Mirrored> miss;        ///< seen no more: one read longer
+    std::vector<Mirrored> miss;        ///< seen no more, or one read longer
     std::vector<Mirrored> deactivate;  ///< missing long enough
     std::vector<Skipped> skipped;
+    std::size_t newly_missing = 0;  ///< of `miss`
     bool complete = false;
     /// Why removals and disables wait for a person to approve them; empty = they are applied.
     std::string held;
-    std::vector<std::string> held_users;
+    std::vector<HeldItem> held_items;
 };
 
-/// Pure: the people read, the mirror as it is, what the last complete read counted, the time now
-/// (microseconds). `full`: everything was asked for; only a complete full read may remove anybody, and zero
-/// people never do.
-Plan make_plan(const std::vector<Person>& people, const std::map<std::string, Mirrored>& mirror, bool full,
-               bool complete, std::size_t last_count, std::int64_t now, const SyncConfig& config);
+/// What earlier full reads found.
+struct Past {
+    std::size_t last_count = 0;     ///< people in the last one that was not held; 0 = none yet
+    bool settings_changed = false;  ///< base, filter or name attribute are not those of that read
+    std::set<std::string> waiting;  ///< ids that wait for a decision
+};
+
+/// Pure: what was read, the mirror as it is, the past, the time now (microseconds). Only a complete read may
+/// remove anybody, and one that found nobody never does.
+Plan make_plan(const Reading& reading, const std::map<std::string, Mirrored>& mirror, const Past& past,
+               std::int64_t now, const SyncConfig& config);
 
 }  // namespace hexad::sync

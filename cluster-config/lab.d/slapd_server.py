@@ -42,6 +42,7 @@ include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload syncprov
+moduleload ppolicy
 pidfile {folder}/slapd.pid
 TLSCACertificateFile {tls}/ca.pem
 TLSCertificateFile {tls}/slapd.pem
@@ -62,6 +63,8 @@ limits dn.exact="{bind_dn(lab)}" size=unlimited size.prtotal=unlimited time=unli
 overlay syncprov
 syncprov-checkpoint 100 1
 syncprov-sessionlog 10000
+syncprov-reloadhint TRUE
+overlay ppolicy
 """)
     ldif = folder / "people.ldif"
     with open(ldif, "w") as file:
@@ -74,8 +77,9 @@ syncprov-sessionlog 10000
 
 
 def command(lab):
-    """With -d the process stays in the foreground and is the one we know."""
-    return ["/usr/sbin/slapd", "-d", "none", "-F", str(lab.folder / "slapd" / "slapd.d"),
+    """With -d the process stays in the foreground and is the one we know; a test may want to see what it is asked
+    (HEXAD_LAB_SLAPD_LOG=stats)."""
+    return ["/usr/sbin/slapd", "-d", os.environ.get("HEXAD_LAB_SLAPD_LOG", "none"), "-F", str(lab.folder / "slapd" / "slapd.d"),
             "-h", f"ldap://{lab.inside(NAME)}:{PORT}/"]
 
 

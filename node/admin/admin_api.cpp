@@ -229,12 +229,43 @@ public:
         co_return reply(out);
     }
 
+    /// GET /v1/sync, /v1/sync/review, /v1/sync/explain/<jid>.
+    awaitable<HttpResponse> sync_get(HttpRequest& request) {
+        auto what = tail(request, "/v1/sync");
+        json::object given{{"run", request.parameter("run").value_or("0")},
+                           {"runs", request.parameter("runs").value_or("10")}};
+        if (what.starts_with("explain/")) {
+            given["jid"] = what.substr(8);
+            what = "explain";
+        }
+        if (what != "" && what != "review" && what != "explain")
+            co_return fault(404, "no such view: " + what);
+        co_return co_await at_desk(what.empty() ? "status" : what, std::move(given));
+    }
+
+    /// POST /v1/sync {"kind": …, "agreement": …, "run": …}: for the agent to do.
+    awaitable<HttpResponse> sync_post(HttpRequest& request) {
+        const auto body = co_await request.body(65536);
+        auto object = body ? parse(*body) : std::nullopt;
+        if (!object) co_return fault(400, "the body is no JSON object");
+        const auto kind = text_of(*object, "kind");
+        if (kind != "run" && kind != "full" && kind != "plan" && kind != "test" && kind != "approve" &&
+            kind != "reject")
+            co_return fault(400, "kind is run, full, plan, test, approve or reject");
+        co_return co_await at_desk("ask", std::move(*object));
+    }
+
     awaitable<HttpResponse> ready(HttpRequest&) {
         if (c_.ready()) co_return HttpResponse(200, "ready\n");
         co_return HttpResponse(503, c_.not_ready_reason() + '\n');
     }
 
 private:
+    awaitable<HttpResponse> at_desk(std::string what, json::object given) {
+        if (!c_.sync) co_return fault(404, "no directory is configured here: see [[agreement]]");
+        const auto [status, value] = co_await c_.sync(std::move(what), std::move(given));
+        co_return reply(value, status);
+    }
     static std::string tail(const HttpRequest& request, std::string_view prefix) {
         auto path = std::string_view(request.path()).substr(prefix.size());
         if (path.starts_with('/')) path.remove_prefix(1);
@@ -272,40 +303,48 @@ private:
         for (const auto& session : ending) c_.router.kick(session, condition, text);
     }
 
+    /// An import as far as it has been read.
+    struct Import {
+        std::string rest;  ///< a line that has not ended yet
+        std::size_t lines = 0;
+        std::string error;
+        std::vector<Store::NewAccount> accounts;
+    };
+    awaitable<error_code> take_lines(Import& state, std::string_view part) const {
+        state.rest += part;
+        for (std::size_t end; (end = state.rest.find('\n')) != std::string::npos;) {
+            ++state.lines;
+            if (!read_line(std::string_view(state.rest).substr(0, end), state.accounts, state.error)) {
+                state.error = "line " + std::to_string(state.lines) + ": " + state.error;
+                co_return boost::system::errc::make_error_code(boost::system::errc::bad_message);
+            }
+            state.rest.erase(0, end + 1);
+        }
+        co_return error_code{};
+    }
+
     /// JSON lines, `{"jid": …, "scram": [{mechanism, salt, iterations, stored_key, server_key}, …]}`, keys in
     /// base64.
     awaitable<HttpResponse> import(HttpRequest& request) {
-        std::string rest;
-        std::size_t created = 0;
-        std::size_t line_number = 0;
-        std::string error;
-        std::vector<Store::NewAccount> accounts;
-        HttpRequest::Sink sink = [&](std::string_view part) -> awaitable<error_code> {
-            rest += part;
-            for (std::size_t end; (end = rest.find('\n')) != std::string::npos;) {
-                ++line_number;
-                if (!read_line(std::string_view(rest).substr(0, end), accounts, error)) {
-                    error = "line " + std::to_string(line_number) + ": " + error;
-                    co_return boost::system::errc::make_error_code(boost::system::errc::bad_message);
-                }
-                rest.erase(0, end + 1);
-            }
-            co_return error_code{};
+        Import state;
+        const HttpRequest::Sink sink = [this, &state](std::string_view part) {
+            return take_lines(state, part);
         };
         const auto failed = co_await request.read_body(std::uint64_t{1} << 30, sink);
-        if (!error.empty()) co_return fault(400, error);
+        if (!state.error.empty()) co_return fault(400, state.error);
         if (failed) co_return fault(400, "the body broke off; nothing was imported");
-        if (!rest.empty() && !read_line(rest, accounts, error)) co_return fault(400, "last line: " + error);
+        auto& accounts = state.accounts;
+        if (!state.rest.empty() && !read_line(state.rest, accounts, state.error))
+            co_return fault(400, "last line: " + state.error);
         const auto homes = co_await c_.assign(accounts.size());
         for (std::size_t i = 0; i < accounts.size(); ++i) accounts[i].row.home_node = homes[i];
         std::vector<Jid> names;
         for (const auto& account : accounts) names.push_back(account.row.jid);
         const auto done = co_await c_.store.import_accounts(std::move(accounts));
         if (!done) co_return store_fault();
-        created = *done;
         for (const auto& name : names) c_.router.accounts().forget_missing(name);
-        log_info("accounts_imported", {{"created", static_cast<std::uint64_t>(created)}});
-        co_return reply(json::object{{"created", created}, {"lines", names.size()}}, 201);
+        log_info("accounts_imported", {{"created", static_cast<std::uint64_t>(*done)}});
+        co_return reply(json::object{{"created", *done}, {"lines", names.size()}}, 201);
     }
 
     bool read_line(std::string_view line, std::vector<Store::NewAccount>& out, std::string& error) const {
@@ -379,6 +418,8 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
     route("GET", "/v1/rooms", &Admin::rooms_get);
     route("DELETE", "/v1/rooms", &Admin::rooms_delete);
     route("GET", "/v1/nodes", &Admin::nodes_get);
+    route("GET", "/v1/sync", &Admin::sync_get);
+    route("POST", "/v1/sync", &Admin::sync_post);
 
     serve_ha(
         [&](const std::string& method, const std::string& path, HttpServer::Handler handler) {

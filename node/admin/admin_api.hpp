@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 
 #include "base/config.hpp"
 #include "ha/manager.hpp"
@@ -34,6 +35,10 @@ struct AdminContext {
     std::function<void(const Jid&)> account_changed;
     /// Destroys a room; false if there is none.
     std::function<awaitable<bool>(Jid)> destroy_room;
+    /// The directory agent's desk: `what` (status, review, explain, ask) with its parameters; status as of
+    /// HTTP. Empty: no directory here.
+    std::function<awaitable<std::pair<int, boost::json::value>>(std::string what, boost::json::object given)>
+        sync;
     HaManager* ha = nullptr;  ///< of a node in a cluster
 };
 

@@ -26,10 +26,15 @@ struct AccountEvents::Reader {
     void run() {
         std::int64_t last = -1;
         while (!stop) {
+            bool is_more = false;
             try {
                 db.connect();
                 if (last < 0) {
-                    auto newest = db.query("SELECT coalesce(max(seq), 0) FROM account_event");
+                    // What happened while this node started, or died over a session that was to be closed, is
+                    // told again: being told twice does no harm.
+                    const auto recent = wall_now() - std::chrono::minutes(10);
+                    auto newest = db.query("SELECT coalesce(max(seq), 0) FROM account_event WHERE ts < ?1",
+                                           sql::to_micros(recent));
                     newest.next();
                     last = newest.integer(0);
                 }
@@ -40,6 +45,7 @@ struct AccountEvents::Reader {
                     "pg_snapshot_xmin(pg_current_snapshot()) "
                     "ORDER BY seq LIMIT 1000",
                     last);
+                is_more = rows.size() == 1000;
                 while (rows.next()) {
                     last = rows.integer(0);
                     auto jid = Jid::parse(rows.text(1));
@@ -52,7 +58,7 @@ struct AccountEvents::Reader {
             } catch (const postgres::Failure&) {
                 // The store's own connections report that it is away; events wait in their table.
             }
-            for (int i = 0; i < 10 && !stop; ++i) std::this_thread::sleep_for(milliseconds(100));
+            for (int i = 0; i < 10 && !stop && !is_more; ++i) std::this_thread::sleep_for(milliseconds(100));
         }
     }
 

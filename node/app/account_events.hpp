@@ -11,7 +11,7 @@
 namespace hexad {
 
 /// Follows the table `account_event`: what the directory agent (or another tool) did to accounts. Reads on a
-/// thread of its own, every second, from the newest event at its start; tells on the protocol thread.
+/// thread of its own, every second, from ten minutes before its start; tells on the protocol thread.
 class AccountEvents {
 public:
     using Told = std::function<void(Jid account, AccountState state)>;

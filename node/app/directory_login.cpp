@@ -1,31 +1,20 @@
 #include "app/directory_login.hpp"
 
-#include <fstream>
-
-#include "base/log.hpp"
+#include "ldap/agreement.hpp"
 
 namespace hexad {
 
 DirectoryLogin::DirectoryLogin(const Config& config) {
     for (const auto& agreement : config.agreements) {
-        ldap::DirectoryConfig directory;
-        directory.name = agreement.name;
-        directory.hosts = agreement.hosts;
-        directory.tls = agreement.tls == "ldaps"  ? ldap::Tls::ldaps
-                        : agreement.tls == "none" ? ldap::Tls::none
-                                                  : ldap::Tls::starttls;
-        directory.ca_file = agreement.ca;
-        directory.bind_dn = agreement.bind_dn;
-        if (!agreement.password_file.empty()) {
-            std::ifstream in(agreement.password_file);
-            std::getline(in, directory.password);
-        }
+        auto directory = ldap::directory_of(agreement);
         agreements_.push_back({agreement, std::make_unique<ldap::LdapAuthenticator>(std::move(directory))});
     }
 }
 
-awaitable<DirectoryAnswer> DirectoryLogin::check(std::string host, std::string uid, std::string password) {
-    auto answer = SaslFailure::not_authorized;
+awaitable<DirectoryVerdict> DirectoryLogin::check(std::string host, std::string uid, std::string password) {
+    // No agreement knows what another one's directory would say: one that answers "no" and one that cannot be
+    // reached are together no verdict.
+    bool is_answered = false, is_unreachable = false, is_unsure = false;
     for (auto& one : agreements_) {
         if (one.agreement.host != host) continue;
         ldap::LoginRequest request;
@@ -37,19 +26,21 @@ awaitable<DirectoryAnswer> DirectoryLogin::check(std::string host, std::string u
         const auto told = co_await one.authenticator->authenticate(std::move(request));
         switch (told.result) {
             case ldap::LoginResult::ok:
-                co_return true;
+                co_return DirectoryVerdict::good;
             case ldap::LoginResult::account_disabled:
-                co_return SaslFailure::account_disabled;
+                co_return DirectoryVerdict::disabled;
             case ldap::LoginResult::credentials_expired:
-                co_return SaslFailure::credentials_expired;
+                co_return DirectoryVerdict::expired;
             case ldap::LoginResult::temporary_failure:
-                answer = SaslFailure::temporary_auth_failure;
+                (told.is_unreachable ? is_unreachable : is_unsure) = true;
                 break;
             case ldap::LoginResult::not_authorized:
+                is_answered = true;
                 break;
         }
     }
-    co_return answer;
+    if (is_unreachable && !is_answered && !is_unsure) co_return DirectoryVerdict::unreachable;
+    co_return is_unreachable || is_unsure ? DirectoryVerdict::temporary : DirectoryVerdict::wrong;
 }
 
 }  // namespace hexad

@@ -16,7 +16,7 @@ namespace hexad {
 class DirectoryLogin {
 public:
     explicit DirectoryLogin(const Config& config);
-    awaitable<DirectoryAnswer> check(std::string host, std::string uid, std::string password);
+    awaitable<DirectoryVerdict> check(std::string host, std::string uid, std::string password);
 
 private:
     struct One {

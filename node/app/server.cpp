@@ -1,5 +1,7 @@
 #include "app/server.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +16,7 @@
 #include "app/account_events.hpp"
 #include "app/directory_login.hpp"
 #include "app/supervisor.hpp"
+#include "app/sync_desk.hpp"
 #include "app/version.hpp"
 #include "auth/auth_service.hpp"
 #include "base/ids.hpp"
@@ -64,6 +67,7 @@ struct Server::Impl {
     std::unique_ptr<HaManager> ha;
     std::unique_ptr<DirectoryLogin> directory;
     std::unique_ptr<AccountEvents> account_events;
+    std::unique_ptr<SyncDesk> sync_desk;
     Hooks hooks;
     ModuleOptions module_options;
     std::unique_ptr<Router> router;
@@ -105,6 +109,7 @@ struct Server::Impl {
     awaitable<void> stop();
     void on_signal();
     awaitable<std::vector<boost::json::object>> node_states();
+    awaitable<std::pair<int, boost::json::value>> at_sync_desk(std::string what, boost::json::object given);
 };
 
 void Server::Impl::open_cluster() {
@@ -116,6 +121,9 @@ void Server::Impl::open_cluster() {
     ClusterOptions cluster_options;
     cluster_options.id = config().id;
     cluster_options.node = options.node;
+    for (const auto& group : config().groups) {
+        for (const auto& n : group.nodes) cluster_options.nodes.push_back(n.name);
+    }
     cluster_options.redis.url = config().redis_url;
     cluster_options.redis.source_address = node().address;
     if (!config().redis_password_file.empty()) {
@@ -158,7 +166,7 @@ void Server::Impl::build_tls() {
             certificate.chain_file = base + ".crt";
             certificate.key_file = base + ".key";
             if (!std::filesystem::exists(certificate.chain_file)) {
-                make_self_signed(host.name, certificate.chain_file, certificate.key_file);
+                make_self_signed(host.name, certificate.chain_file, certificate.key_file, node().address);
                 log_warn("certificate_self_signed", {{"host", host.name}, {"file", certificate.chain_file}});
             }
         }
@@ -177,6 +185,8 @@ void Server::Impl::build_core(const std::string& secret) {
     http.files = config().files.empty() ? options.data + "/files" : config().files;
     http.secret = secret;
     http.max_upload = config().max_upload;
+    http.daily_quota = config().daily_quota;
+    http.retention = seconds(std::llround(std::max(0.0, config().retention_days) * 86400));
     std::filesystem::create_directories(http.files);
 
     RouterOptions router_options;
@@ -189,6 +199,7 @@ void Server::Impl::build_core(const std::string& secret) {
         ha = std::make_unique<HaManager>(HaManager::Parts{io, config(), options.node, version, *cluster,
                                                           postgres->epochs(), postgres->redundancy(),
                                                           *router});
+        cluster->events.nobody_reaches_redis = [this] { return ha->nobody_reaches_redis(); };
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
     modules = make_builtin_modules(*module_context);
@@ -212,9 +223,11 @@ void Server::Impl::build_core(const std::string& secret) {
     }
     directory = std::make_unique<DirectoryLogin>(config());
     auth = std::make_unique<AuthService>(
-        io, store(), config().hosts, secret, [this](std::string host, std::string uid, std::string password) {
+        io, store(), config().hosts, secret,
+        [this](std::string host, std::string uid, std::string password) {
             return directory->check(std::move(host), std::move(uid), std::move(password));
-        });
+        },
+        postgres ? &postgres->offline_logins() : nullptr);
 
     auto& metrics = Metrics::instance();
     c2s =
@@ -228,8 +241,15 @@ void Server::Impl::build_core(const std::string& secret) {
         const bool v6 = n.address.find(':') != std::string::npos;
         c2s->location = (v6 ? '[' + n.address + ']' : n.address) + ':' + std::to_string(config().c2s_port);
     }
+    c2s->limits.write_stall = config().write_stall;
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
+    if (cluster) {
+        metrics.gauge("hexad_state_store_up", "", "Redis can be acted on by this node",
+                      [this] { return double(cluster->active()); });
+        metrics.gauge("hexad_store_up", "", "PostgreSQL answers",
+                      [this] { return double(committer().store_up()); });
+    }
     metrics.gauge("hexad_c2s_connections", "", "Client connections",
                   [this] { return double(c2s->connections); });
     metrics.gauge("hexad_c2s_sessions", "", "Sessions this node carries",
@@ -317,10 +337,36 @@ awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
     co_return out;
 }
 
+awaitable<std::pair<int, boost::json::value>> Server::Impl::at_sync_desk(std::string what,
+                                                                         boost::json::object given) {
+    const auto text = [&given](std::string_view key) {
+        const auto* value = given.if_contains(key);
+        return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+    };
+    const auto number = [&](std::string_view key) -> std::int64_t {
+        const auto* value = given.if_contains(key);
+        if (value != nullptr && value->is_int64()) return value->as_int64();
+        return std::strtoll(text(key).c_str(), nullptr, 10);
+    };
+    SyncDesk::Answer answer;
+    if (what == "status") {
+        answer =
+            co_await sync_desk->status(static_cast<std::size_t>(std::max<std::int64_t>(0, number("runs"))));
+    } else if (what == "review") {
+        answer = co_await sync_desk->review(number("run"));
+    } else if (what == "explain") {
+        answer = co_await sync_desk->explain(text("jid"));
+    } else {
+        answer = co_await sync_desk->ask(text("kind"), text("agreement"), number("run"));
+    }
+    co_return std::pair(answer.status, std::move(answer.value));
+}
+
 void Server::Impl::serve_admin_api() {
     const auto token_file = config().token_file.empty() ? options.data + "/admin.token" : config().token_file;
     admin_token = secret_from_file(token_file);
-    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
+    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {},
+                         {},      {},      {},       {},           {},          {}};
     context.ready = [this] { return ready; };
     context.not_ready_reason = [] { return std::string("initializing"); };
     context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
@@ -332,11 +378,20 @@ void Server::Impl::serve_admin_api() {
     };
     context.ha = ha.get();
     context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
+    if (postgres && !config().agreements.empty()) {
+        sync_desk = std::make_unique<SyncDesk>(io, config());
+        context.sync = [this](std::string what, boost::json::object given) {
+            return at_sync_desk(std::move(what), std::move(given));
+        };
+    }
 
     admin_local = std::make_unique<HttpServer>(io.get_executor());
     serve_admin(*admin_local, context, true);
-    admin_socket = std::make_unique<Listener>(io.get_executor(),
-                                              [this](StreamSocket s) { admin_local->accept(std::move(s)); });
+    // Clients leave 64 descriptors unused; administrators get in on those.
+    Listener::Limits limits;
+    limits.descriptor_reserve = 16;
+    admin_socket = std::make_unique<Listener>(
+        io.get_executor(), [this](StreamSocket s) { admin_local->accept(std::move(s)); }, limits);
     const auto path = options.data + "/admin.sock";
     if (const auto error = admin_socket->listen_local(path)) {
         throw std::runtime_error(path + ": " + error.message() +
@@ -348,9 +403,12 @@ void Server::Impl::serve_admin_api() {
     // Off loopback a bearer token travels only inside TLS.
     const auto address = asio::ip::make_address(node().address);
     const bool loopback = address.is_loopback();
-    admin_listener = std::make_unique<Listener>(io.get_executor(), [this, loopback](StreamSocket s) {
-        admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
-    });
+    admin_listener = std::make_unique<Listener>(
+        io.get_executor(),
+        [this, loopback](StreamSocket s) {
+            admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
+        },
+        limits);
     if (const auto bound = admin_listener->listen(node().address, config().admin_port); !bound) {
         throw std::runtime_error("admin: cannot listen on " + node().address + ':' +
                                  std::to_string(config().admin_port) + ": " + bound.error().message());
@@ -392,8 +450,11 @@ awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
     if (state == AccountState::disabled) {
         asio::steady_timer grace(io, config().sync.disabled_grace);
         co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
-        const auto row = co_await store().find_account(account);
-        if (row && *row && (*row)->state == AccountState::active) co_return;  // enabled again meanwhile
+    }
+    // The event is of the past, perhaps of before this node's start: what counts is how it is now.
+    const auto row = co_await store().find_account(account);
+    if (row && *row && ((*row)->state == AccountState::active || (*row)->state == AccountState::missing)) {
+        co_return;
     }
     std::vector<SessionPtr> ending;
     if (const auto* route = router->routes().find(account)) {

@@ -6,6 +6,7 @@
 
 #include "base/ids.hpp"
 #include "base/log.hpp"
+#include "storage/offload.hpp"
 
 namespace hexad {
 
@@ -80,7 +81,11 @@ public:
 private:
     awaitable<SaslReply> challenge(std::string data) {
         auto first = server_.first(data);
-        if (!first) co_return failure(first.error());
+        if (!first) {
+            auto refused = failure(first.error());
+            refused.guessed = false;
+            co_return refused;
+        }
         key_ = first->username + '@' + host_ + ' ' + peer_;
         co_await service_.throttle(key_);
         auto found = co_await service_.look_up(host_, first->username, first->authzid);
@@ -120,13 +125,15 @@ std::vector<ScramCredential> derive_keys(const std::string& password) {
 }
 
 AuthService::AuthService(asio::io_context& io, Store& store, std::vector<HostConfig> hosts,
-                         std::string secret, DirectoryCheck directory)
+                         std::string secret, DirectoryCheck directory, OfflineLoginStore* offline)
     : io_(io),
       store_(store),
       hosts_(std::move(hosts)),
       secret_(std::move(secret)),
       directory_(std::move(directory)),
-      cache_key_(random_id(32)) {}
+      cache_key_(random_id(32)) {
+    if (offline != nullptr) offline_.emplace(io, *offline);
+}
 
 AuthService::~AuthService() {
     workers_.stop();
@@ -169,10 +176,8 @@ std::unique_ptr<SaslSession> AuthService::begin(const std::string& name, const s
 }
 
 awaitable<std::vector<ScramCredential>> AuthService::derive(std::string password) {
-    auto work = [password = std::move(password)]() -> awaitable<std::vector<ScramCredential>> {
-        co_return derive_keys(password);
-    };
-    co_return co_await asio::co_spawn(workers_, work, asio::use_awaitable);
+    auto work = [password = std::move(password)] { return derive_keys(password); };
+    co_return co_await offload(workers_, std::move(work));
 }
 
 awaitable<Result<AuthService::Lookup, SaslFailure>> AuthService::look_up(std::string name,
@@ -212,24 +217,15 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
     const auto& row = *found->row;
     if (!cached(row.jid, plain->password)) {
         if (row.source == AccountSource::ldap) {
-            if (row.state == AccountState::disabled) co_return SaslFailure::account_disabled;
-            if (row.state == AccountState::deactivated) co_return SaslFailure::not_authorized;
-            const auto answer = co_await directory_(name, std::string(row.jid.local()), plain->password);
-            if (!answer) {
-                if (answer.error() == SaslFailure::not_authorized) {
-                    failed(key);
-                    cache_.erase(row.jid);
-                }
-                co_return answer.error();
-            }
+            if (const auto refused = co_await ask_directory(row, plain->password, key)) co_return *refused;
         } else {
             bool good = false;
             for (const auto& credential : found->keys) {
                 if (scram_hash(credential.mechanism) != ScramHash::sha256 && found->keys.size() > 1) continue;
-                auto work = [keys = to_keys(credential), password = plain->password]() -> awaitable<bool> {
-                    co_return hexad::check_plain(password, keys);
+                auto work = [keys = to_keys(credential), password = plain->password] {
+                    return hexad::check_plain(password, keys);
                 };
-                good = co_await asio::co_spawn(workers_, work, asio::use_awaitable);
+                good = co_await offload(workers_, std::move(work));
                 break;
             }
             if (!good) {
@@ -243,6 +239,37 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
     if (row.state != AccountState::active && row.state != AccountState::missing)
         co_return SaslFailure::account_disabled;
     co_return row.jid;
+}
+
+awaitable<std::optional<SaslFailure>> AuthService::ask_directory(AccountRow row, std::string password,
+                                                                 std::string key) {
+    if (row.state == AccountState::disabled) co_return SaslFailure::account_disabled;
+    if (row.state == AccountState::deactivated) co_return SaslFailure::not_authorized;
+    const auto verdict =
+        co_await directory_(std::string(row.jid.domain()), std::string(row.jid.local()), password);
+    switch (verdict) {
+        case DirectoryVerdict::good:
+            if (offline_) offline_->accepted(row.jid, row.id, password, fingerprint(row.jid, password));
+            co_return std::nullopt;
+        case DirectoryVerdict::temporary:
+            co_return SaslFailure::temporary_auth_failure;
+        case DirectoryVerdict::unreachable:
+            if (offline_ && co_await offline_->check(row.id, password)) {
+                log_info("login_offline", {{"jid", row.jid.to_string()}});
+                co_return std::nullopt;
+            }
+            // Wrong, or new since: only the directory knows.
+            failed(key);
+            co_return SaslFailure::temporary_auth_failure;
+        default:
+            break;
+    }
+    cache_.erase(row.jid);
+    if (offline_) co_await offline_->refused(row.jid, row.id);
+    if (verdict == DirectoryVerdict::disabled) co_return SaslFailure::account_disabled;
+    if (verdict == DirectoryVerdict::expired) co_return SaslFailure::credentials_expired;
+    failed(key);
+    co_return SaslFailure::not_authorized;
 }
 
 awaitable<void> AuthService::throttle(std::string key) {

@@ -8,6 +8,7 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include "auth/authenticator.hpp"
+#include "auth/offline_logins.hpp"
 #include "base/clock.hpp"
 #include "base/config.hpp"
 #include "storage/store.hpp"
@@ -16,11 +17,18 @@
 
 namespace hexad {
 
-/// What a directory said of a name and a password: success, or why not.
-using DirectoryAnswer = Result<bool, SaslFailure>;
+/// What a directory said of a name and a password.
+enum class DirectoryVerdict {
+    good,
+    wrong,
+    disabled,
+    expired,
+    temporary,   ///< it answers, but says nothing about the password
+    unreachable  ///< no host answers
+};
 /// Asks the directory of a host. Runs on the protocol thread, waits for its workers.
 using DirectoryCheck =
-    std::function<awaitable<DirectoryAnswer>(std::string host, std::string uid, std::string password)>;
+    std::function<awaitable<DirectoryVerdict>(std::string host, std::string uid, std::string password)>;
 
 /// SCRAM keys of a password for SHA-1, SHA-256 and SHA-512, with one salt each; empty if SASLprep refuses the
 /// password. Slow: runs on a worker.
@@ -30,9 +38,10 @@ std::vector<ScramCredential> derive_keys(const std::string& password);
 /// source per account). Protocol thread; PBKDF2 runs on worker threads.
 class AuthService final : public Authenticator {
 public:
-    /// `secret`: makes up the salts of accounts that do not exist; the same on all nodes.
+    /// `secret`: makes up the salts of accounts that do not exist; the same on all nodes. `offline`: where
+    /// logins are kept for when no directory answers; none without one.
     AuthService(asio::io_context& io, Store& store, std::vector<HostConfig> hosts, std::string secret,
-                DirectoryCheck directory);
+                DirectoryCheck directory, OfflineLoginStore* offline = nullptr);
     ~AuthService() override;
 
     std::vector<std::string> mechanisms(const std::string& host,
@@ -57,9 +66,15 @@ public:
     void failed(const std::string& key);
     void succeeded(const std::string& key) { failures_.erase(key); }
     /// Forgets what it remembers of good passwords (an account changed).
-    void forget(const Jid& account) { cache_.erase(account); }
+    void forget(const Jid& account) {
+        cache_.erase(account);
+        if (offline_) offline_->forget(account);
+    }
 
 private:
+    /// Nothing: it may log in. `key`: as for throttle().
+    awaitable<std::optional<SaslFailure>> ask_directory(AccountRow row, std::string password,
+                                                        std::string key);
     const HostConfig* host(const std::string& name) const;
     bool cached(const Jid& account, const std::string& password);
     void remember(const Jid& account, const std::string& password);
@@ -70,6 +85,7 @@ private:
     std::vector<HostConfig> hosts_;
     std::string secret_;
     DirectoryCheck directory_;
+    std::optional<OfflineLogins> offline_;
     asio::thread_pool workers_{2};
     struct Good {
         std::string fingerprint;  ///< HMAC-SHA-256 of the password under a key of this process

@@ -16,6 +16,8 @@ struct SaslReply {
     std::string data;       ///< raw bytes of the challenge, or of the additional data with success
     std::string condition;  ///< failure: condition of RFC 6120 §6.5
     std::string text;
+    bool guessed =
+        true;     ///< failure: a password was compared; not so if the client only asked in a wrong way
     Jid account;  ///< success: the bare JID
 };
 

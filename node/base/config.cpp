@@ -261,11 +261,14 @@ void read_rest(Reader& r, Config& c) {
         t.number("max_connections", c.max_connections, 0, 10000000);
         t.seconds_of("authenticate_seconds", c.authenticate_timeout, 1, 600);
         t.seconds_of("idle_seconds", c.idle, 5, 86400);
+        t.seconds_of("write_stall_seconds", c.write_stall, 5, 3600);
     });
     r.table("http", [&](Reader& t) {
         t.number("port", c.http_port, 0, 65535);
         t.text("files", c.files);
         t.number("max_upload", c.max_upload, 1, std::int64_t{1} << 40);
+        t.number("daily_quota", c.daily_quota, 0, std::int64_t{1} << 50);
+        t.real("retention_days", c.retention_days);
     });
     r.table("admin", [&](Reader& t) {
         t.number("port", c.admin_port, 0, 65535);

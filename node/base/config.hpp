@@ -108,11 +108,14 @@ struct Config {
     std::size_t max_stanza = 262144;
     seconds authenticate_timeout{30};
     seconds idle{900};
+    seconds write_stall{60};
     std::size_t max_connections = 0;  ///< 0 = what the descriptor limit allows
     // [http]
     std::uint16_t http_port = 5443;
     std::string files;
     std::uint64_t max_upload = 100ull << 20;
+    std::uint64_t daily_quota = 1ull << 30;  ///< bytes an account may upload a day; 0 = no limit
+    double retention_days = 30;              ///< age at which a file is removed; 0 = never
     // [admin]
     std::uint16_t admin_port = 5280;
     std::string token_file;

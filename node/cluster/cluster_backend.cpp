@@ -25,6 +25,9 @@ std::string verdict(const RedisReply& reply) {
     return {};
 }
 
+/// How long a resume waits for a Redis that is away or recovering (docs/delivery.md §4).
+constexpr milliseconds resume_patience{30000};
+
 std::string micros(Timestamp at) { return std::to_string(at.time_since_epoch().count()); }
 
 }  // namespace
@@ -39,8 +42,34 @@ ClusterBackend::ClusterBackend(asio::io_context& io, ClusterOptions options, Sto
       prefix_("{hexad:" + options_.id + "}:"),
       commands_(io, options_.redis),
       reader_(io, options_.redis),
-      retry_(io),
-      scripts_(std::make_unique<Scripts>()) {}
+      scripts_(std::make_unique<Scripts>()),
+      wake_(io, asio::steady_timer::time_point::max()),
+      opened_(io, asio::steady_timer::time_point::max()),
+      pipeline_(io, writer, pipeline_calls()) {
+    writer_.on_state = [this](bool up) {
+        pipeline_.store_state(up);
+        if (on_store_state) on_store_state(up);
+    };
+}
+
+CommitPipeline::Calls ClusterBackend::pipeline_calls() {
+    CommitPipeline::Calls calls;
+    calls.encode = [this](const Batch& batch, const std::string& spill) { return encode(batch, spill); };
+    calls.encode_rows = [](const Batch& batch) { return codec::encode_rows(batch); };
+    calls.send = [this](const std::string& bytes, std::function<void(Result<RedisReply>)> done) {
+        std::vector<std::string> own{bytes};
+        scripts_->commit.run(commands_, arguments(std::move(own)), std::move(done));
+    };
+    calls.distrusted = [this] { distrust(); };
+    calls.drained = [this] {
+        commands_.command({"DEL", key("spill", options_.node)}, [](Result<RedisReply>) {});
+    };
+    calls.deliver_unlogged = [this](const Batch& batch) { return events.deliver_unlogged(batch); };
+    calls.refused = [this](std::string_view where, const Batch& batch, std::uint64_t now) {
+        if (on_refused) on_refused(where, batch, now);
+    };
+    return calls;
+}
 
 ClusterBackend::~ClusterBackend() = default;
 
@@ -69,257 +98,33 @@ awaitable<Result<RedisReply>> ClusterBackend::run_owned(const RedisScript& scrip
     for (auto& word : own) words.push_back(std::move(word));
     // Nothing of a session is given up because Redis is away for a while.
     for (;;) {
+        while (!active_ && !stopping_) co_await opened_.async_wait(asio::as_tuple(asio::use_awaitable));
+        if (stopping_) co_return asio::error::make_error_code(asio::error::operation_aborted);
         auto reply = co_await script.run(commands_, arguments(words));
         const auto what = reply ? verdict(*reply) : std::string();
         if (reply && !reply->is_error() && what != "GEN" && what != "LEASE") co_return reply;
-        if (reply && reply->is_error()) log_error("redis_script_failed", {{"error", reply->text}});
-        if (stopping_) co_return asio::error::make_error_code(asio::error::operation_aborted);
-        asio::steady_timer pause(io_, milliseconds(50));
+        if (reply && reply->is_error()) {
+            log_error("redis_script_failed", {{"error", reply->text}});
+            asio::steady_timer pause(io_, milliseconds(50));
+            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+        }
+        distrust();
+    }
+}
+
+awaitable<bool> ClusterBackend::wait_active(milliseconds time) {
+    const auto deadline = SteadyClock::now() + time;
+    while (!active_ && !stopping_ && SteadyClock::now() < deadline) {
+        asio::steady_timer pause(io_, milliseconds(20));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
+    co_return active_;
 }
 
 // ---- commits ----
 
 void ClusterBackend::submit(Batch batch, std::function<void(const CommitOutcome&, Batch&)> done) {
-    auto item = std::make_shared<Item>();
-    item->batch = std::move(batch);
-    item->done = std::move(done);
-    item->bytes = 256;
-    for (const auto& a : item->batch.appends) item->bytes += a.xml->size();
-    for (const auto& a : item->batch.archive) item->bytes += a.xml->size();
-    pending_bytes_ += item->bytes;
-    queue_.push_back(std::move(item));
-    if (queue_.size() == 1) asio::post(io_, [this] { pump(); });
-}
-
-void ClusterBackend::pump() {
-    if (storing_ || queue_.empty()) return;
-    storing_ = true;
-    std::vector<ItemPtr> group(queue_.begin(), queue_.end());
-    queue_.clear();
-    for (const auto& item : group) in_flight_.push_back(item);
-    asio::co_spawn(io_, store_group(std::move(group)), asio::detached);
-}
-
-awaitable<void> ClusterBackend::store_group(std::vector<ItemPtr> group) {
-    std::vector<const Batch*> batches;
-    std::vector<ItemPtr> owners;
-    for (const auto& item : group) {
-        if (!item->batch.touches_store()) continue;
-        batches.push_back(&item->batch);
-        owners.push_back(item);
-    }
-    if (!batches.empty()) {
-        struct Waiting {
-            explicit Waiting(asio::io_context& context)
-                : timer(context, asio::steady_timer::time_point::max()) {}
-            asio::steady_timer timer;
-            bool done = false;
-            std::vector<CommitStatus> statuses;
-        };
-        auto waiting = std::make_shared<Waiting>(io_);
-        writer_.write(std::move(batches), [waiting](std::vector<CommitStatus> statuses) {
-            waiting->statuses = std::move(statuses);
-            waiting->done = true;
-            waiting->timer.cancel();
-        });
-        while (!waiting->done) co_await waiting->timer.async_wait(asio::as_tuple(asio::use_awaitable));
-        for (std::size_t i = 0; i < owners.size(); ++i) owners[i]->outcome.status = waiting->statuses[i];
-    }
-    storing_ = false;
-    commit_group(std::move(group));
-    pump();
-}
-
-void ClusterBackend::commit_group(std::vector<ItemPtr> group) {
-    for (const auto& item : group) {
-        if (item->outcome.status == CommitStatus::ok) {
-            send_commit(item);
-        } else {
-            item->answered = true;
-            if (item->outcome.status == CommitStatus::not_owner && on_refused)
-                on_refused("store", item->batch, 0);
-        }
-    }
-    release();
-}
-
-void ClusterBackend::send_commit(const ItemPtr& item) {
-    std::vector<std::string> own;
-    own.push_back(encode(item->batch));
-    scripts_->commit.run(commands_, arguments(std::move(own)),
-                         [this, item](Result<RedisReply> reply) { commit_answered(item, std::move(reply)); });
-}
-
-void ClusterBackend::commit_answered(const ItemPtr& item, Result<RedisReply> reply) {
-    const auto what = reply && !reply->is_error() ? verdict(*reply) : std::string();
-    if (what == "OK") {
-        for (const auto& p : reply->items[1].items)
-            item->outcome.positions.push_back(static_cast<std::uint64_t>(p.integer));
-        for (const auto& p : reply->items[2].items)
-            item->outcome.room_positions.push_back(static_cast<std::uint64_t>(p.integer));
-    } else if (what == "DONE") {
-        item->outcome.positions.assign(item->batch.appends.size(), 0);
-    } else if (what == "ROUTE") {
-        item->outcome.status = CommitStatus::route_moved;
-    } else if (what == "ORDER") {
-        item->outcome.status = CommitStatus::out_of_order;
-    } else if (what == "OWNER") {
-        item->outcome.status = CommitStatus::not_owner;
-        if (on_refused)
-            on_refused("state-store", item->batch,
-                       reply->items.size() > 1 ? to_number(reply->items[1].text) : 0);
-    } else {
-        if (reply && reply->is_error()) log_error("redis_commit_failed", {{"error", reply->text}});
-        // Redis is away, or another generation: the outcome is unknown. The script is idempotent by counter
-        // and origin, so the batch is sent again, in its place, until an answer says what became of it.
-        if (stopping_) return;
-        auto timer = std::make_shared<asio::steady_timer>(io_, milliseconds(100));
-        timer->async_wait([this, item, timer](error_code) {
-            if (stopping_) return;
-            // Order: only the oldest unanswered batch goes; its followers come after it.
-            for (const auto& other : in_flight_) {
-                if (other->answered) continue;
-                if (other != item) {
-                    commit_answered(item, asio::error::make_error_code(asio::error::try_again));
-                    return;
-                }
-                break;
-            }
-            if (active_) {
-                send_commit(item);
-            } else {
-                commit_answered(item, asio::error::make_error_code(asio::error::try_again));
-            }
-        });
-        return;
-    }
-    item->answered = true;
-    release();
-}
-
-void ClusterBackend::release() {
-    while (!in_flight_.empty() && in_flight_.front()->answered) {
-        auto item = in_flight_.front();
-        in_flight_.pop_front();
-        pending_bytes_ -= item->bytes;
-        item->done(item->outcome, item->batch);
-    }
-}
-
-std::string ClusterBackend::encode(const Batch& b) const {
-    MsgpackWriter w;
-    const auto bare_source = [&] {
-        // Stanzas before <enable/> have a source of their own; the session they belong to is the same.
-        auto sid = b.room_step ? std::string() : b.origin.source;
-        if (sid.ends_with('#')) sid.pop_back();
-        return sid;
-    };
-    std::vector<std::pair<std::string, std::string>> notices;
-    for (const auto& notice : b.notices) {
-        const auto bytes = codec::encode(notice);
-        for (const auto& node : nodes_of_account(notice.account)) notices.emplace_back(node, bytes);
-    }
-    w.map(19);
-    w.text("sid").text(bare_source());
-    w.text("g").text(std::to_string(b.epoch.g)).text("e").text(std::to_string(b.epoch.e));
-    w.text("n").number(b.origin.n).text("previous").number(b.previous).text("advances").boolean(b.advances);
-    w.text("fresh").boolean(!b.sessions.empty() && b.origin.source.empty());
-    const auto room = b.room_step ? Jid::parse(b.origin.source.substr(5)) : Result<Jid, JidError>(Jid{});
-    w.text("room").text(b.room_step && room ? room->to_string() : "");
-    w.text("home").text(b.room_step && room ? home_of_room(*room) : "");
-    w.text("position").number(b.room_position);
-    w.text("checks").array(static_cast<std::uint32_t>(b.checks.size()));
-    for (const auto& check : b.checks) {
-        w.map(2).text("u").text(check.account.to_string()).text("v").text(std::to_string(check.version));
-    }
-    w.text("sessions").array(static_cast<std::uint32_t>(b.sessions.size()));
-    for (const auto& s : b.sessions) {
-        w.map(10)
-            .text("sid")
-            .text(s.sid)
-            .text("jid")
-            .text(s.jid.to_string())
-            .text("acc")
-            .text(std::to_string(s.account));
-        w.text("g").text(std::to_string(s.epoch.g)).text("e").text(std::to_string(s.epoch.e));
-        w.text("mode").text(s.mode == SessionMode::bound     ? "bound"
-                            : s.mode == SessionMode::filling ? "filling"
-                                                             : "live");
-        w.text("st").text(s.phase == SessionPhase::attached   ? "attached"
-                          : s.phase == SessionPhase::detached ? "detached"
-                                                              : "ending");
-        w.text("till")
-            .text(micros(s.until))
-            .text("res")
-            .text(s.resumable ? "1" : "0")
-            .text("state")
-            .text(s.state);
-    }
-    w.text("filling").array(static_cast<std::uint32_t>(b.filling.size()));
-    for (const auto& sid : b.filling) w.text(sid);
-    w.text("appends").array(static_cast<std::uint32_t>(b.appends.size()));
-    for (const auto& a : b.appends) {
-        const bool held = a.kind != EntryKind::iq && a.kind != EntryKind::transient;
-        w.map(6).text("t").text(a.sid).text("src").text(a.origin.source).text("n").number(a.origin.n);
-        w.text("sub").number(a.origin.sub).text("held").boolean(held).text("e").text(codec::encode(a));
-    }
-    w.text("rooms").array(static_cast<std::uint32_t>(b.room_inputs.size()));
-    for (const auto& m : b.room_inputs) {
-        w.map(6)
-            .text("room")
-            .text(m.room.to_string())
-            .text("src")
-            .text(m.origin.source)
-            .text("n")
-            .number(m.origin.n);
-        w.text("sub")
-            .number(m.origin.sub)
-            .text("home")
-            .text(home_of_room(m.room))
-            .text("e")
-            .text(codec::encode(m));
-    }
-    w.text("occupants").array(static_cast<std::uint32_t>(b.occupants.size()));
-    for (const auto& o : b.occupants) {
-        w.map(4)
-            .text("room")
-            .text(o.room.to_string())
-            .text("sid")
-            .text(o.sid)
-            .text("bytes")
-            .text(o.bytes)
-            .text("removed")
-            .boolean(o.removed);
-    }
-    w.text("routes").array(static_cast<std::uint32_t>(b.routes.size()));
-    for (const auto& c : b.routes) {
-        RouteChange kept = c;
-        kept.broadcast.clear();
-        w.map(6)
-            .text("u")
-            .text(c.account.to_string())
-            .text("sid")
-            .text(c.entry.sid)
-            .text("ended")
-            .boolean(c.ended);
-        w.text("moves")
-            .boolean(c.moves_version)
-            .text("entry")
-            .text(codec::encode(kept))
-            .text("change")
-            .text(codec::encode(c));
-    }
-    w.text("notices").array(static_cast<std::uint32_t>(notices.size()));
-    for (const auto& [node, bytes] : notices) w.map(2).text("node").text(node).text("bytes").text(bytes);
-    std::vector<std::string> changed;
-    for (const auto& change : b.accounts) {
-        if (const auto name = account_name(change.account)) changed.push_back(name->to_string());
-    }
-    w.text("accounts").array(static_cast<std::uint32_t>(changed.size()));
-    for (const auto& name : changed) w.text(name);
-    return w.take();
+    pipeline_.submit(std::move(batch), std::move(done));
 }
 
 // ---- session log ----
@@ -333,9 +138,16 @@ Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::strin
     if (what != "OK") return ClaimRefusal::unavailable;
     std::map<std::string, std::string> fields;
     const auto& flat = reply.items[1].items;
-    for (std::size_t i = 0; i + 1 < flat.size(); i += 2) fields[flat[i].text] = flat[i + 1].text;
     ClaimedSession out;
+    for (std::size_t i = 0; i + 1 < flat.size(); i += 2) {
+        if (flat[i].text.starts_with("o:")) {
+            out.origins.raise(flat[i].text.substr(2), to_number(flat[i + 1].text));
+        } else {
+            fields[flat[i].text] = flat[i + 1].text;
+        }
+    }
     auto& r = out.record;
+    out.filled = to_number(fields["fill"]);
     r.sid = sid;
     r.account = static_cast<AccountId>(to_number(fields["acc"]));
     const auto jid = Jid::parse(fields["jid"]);
@@ -367,6 +179,7 @@ Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::strin
 awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::claim(std::string sid, AccountId account,
                                                                       std::string) {
     std::vector<std::string> words{sid, std::to_string(account), "resume", "", ""};
+    if (!co_await wait_active(resume_patience)) co_return ClaimRefusal::unavailable;
     const auto reply = co_await run(scripts_->claim, std::move(words));
     if (!reply || reply->is_error()) co_return ClaimRefusal::unavailable;
     co_return read_claim(sid, *reply);
@@ -429,6 +242,7 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
     if (!last) co_await offline_.done(sid, taken->batch);
     Filled out;
     out.finished = last;
+    out.batch = last ? filled : taken->batch;
     for (const auto& item : reply->items[1].items) {
         auto decoded = codec::decode_entry(item.items[2].text);
         if (!decoded) continue;
@@ -447,7 +261,7 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
     const auto account = static_cast<AccountId>(to_number(record->items[0].text));
     const auto jid = Jid::parse(record->items[1].text);
     if (!jid) co_return out;
-    const auto bytes = encode(farewell);
+    const auto bytes = encode(farewell, {});
     for (;;) {
         std::vector<std::string> bare{jid->bare().to_string()};
         const auto ending = co_await run_owned(scripts_->ending, sid, epoch, std::move(bare));
@@ -484,6 +298,7 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
         std::vector<std::string> own{ending->items[1].text, std::to_string(ending->items[6].integer), bytes};
         const auto ended = co_await run_owned(scripts_->end, sid, epoch, std::move(own));
         if (!ended) co_return StorageError::unavailable;
+        if (verdict(*ended) == "OK") pipeline_.keep({to_number(ended->items[1].text), {}, 0, bytes});
         if (verdict(*ended) != "GREW") co_return out;
     }
 }
@@ -513,13 +328,17 @@ awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox
 
 awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
     const auto name = key("r", room.to_string());
-    std::vector<std::string> position{"HGET", name, "pos"};
+    std::vector<std::string> position{"HGETALL", name};
     const auto at = co_await commands_.ask(std::move(position));
     std::vector<std::string> occupants{"HGETALL", name + ":occ"};
     const auto all = co_await commands_.ask(std::move(occupants));
-    if (!at || !all || all->is_error()) co_return StorageError::unavailable;
+    if (!at || !all || at->is_error() || all->is_error()) co_return StorageError::unavailable;
     RoomState out;
-    out.position = to_number(at->text);
+    for (std::size_t i = 0; i + 1 < at->items.size(); i += 2) {
+        const auto& field = at->items[i].text;
+        if (field == "pos") out.position = to_number(at->items[i + 1].text);
+        if (field.starts_with("o:")) out.origins.raise(field.substr(2), to_number(at->items[i + 1].text));
+    }
     for (std::size_t i = 0; i + 1 < all->items.size(); i += 2) {
         OccupantPut put;
         put.room = room;

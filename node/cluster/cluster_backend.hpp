@@ -1,13 +1,14 @@
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "cluster/commit_pipeline.hpp"
 #include "cluster/redis_connection.hpp"
 #include "storage/session_log.hpp"
 #include "storage/store_writer.hpp"
@@ -17,6 +18,7 @@ namespace hexad {
 struct ClusterOptions {
     std::string id;  ///< of the cluster: all its keys are `{hexad:<id>}:…`
     std::string node;
+    std::vector<std::string> nodes;  ///< all of the cluster
     RedisOptions redis;
     milliseconds lease{10000};
     milliseconds renew{3000};
@@ -33,6 +35,28 @@ struct ClusterEvents {
     std::function<void(const std::string& sid)> lost;
     std::function<void(const Jid& account)> account_changed;
     std::function<void(const std::string& home, const std::string& serving, std::uint64_t epoch)> partition;
+
+    // ---- Redis away, or come back without its last writes (docs/delivery.md §7) ----
+    /// Whether this node may act: scripts run, or everything waits.
+    std::function<void(bool)> active;
+    /// Nobody reaches Redis: sessions go on without it.
+    std::function<void()> freeze;
+    /// Delivers a batch that concerns only sessions of this node; false if it does not.
+    std::function<bool(const Batch&)> deliver_unlogged;
+    /// What this node carries.
+    std::function<std::vector<std::string>()> carried_sids;
+    std::function<std::optional<CarriedSession>(const std::string& sid)> carried_session;
+    std::function<void(const std::string& sid, std::uint64_t base, const std::vector<LogEntry>& late)>
+        refilled;
+    std::function<std::vector<CarriedRoom>()> carried_rooms;
+    /// The routes of the replica, and one that turned out to be gone.
+    std::function<std::vector<std::pair<Jid, RouteEntry>>()> known_routes;
+    std::function<void(const Jid& account, const RouteEntry& entry)> route_gone;
+    std::function<std::uint64_t(const Jid& account)> route_version;
+    /// This node missed a recovery: nothing it carries is its own any more.
+    std::function<void()> fenced;
+    /// Whether no other node reaches Redis either, as far as can be known.
+    std::function<bool()> nobody_reaches_redis;
 };
 
 /// Committer and session log of a cluster: store rows through the StoreWriter, then one Redis script per
@@ -83,12 +107,15 @@ public:
                                                           bool ending);
     awaitable<bool> put_node_state(std::string node, std::string bytes);
     awaitable<Result<std::map<std::string, std::string>>> node_states();
+    /// Store rows that a node left in Redis when the data base was away (docs/delivery.md §7).
+    awaitable<bool> drain_spill(std::string node);
     void announce_account(const Jid& account);
 
     // ---- Committer ----
     void submit(Batch batch, std::function<void(const CommitOutcome&, Batch&)> done) override;
     bool never_refuses() const override { return false; }
-    std::size_t pending_bytes() const override { return pending_bytes_; }
+    std::size_t pending_bytes() const override { return pipeline_.pending_bytes(); }
+    bool store_up() const override { return pipeline_.store_up(); }
 
     // ---- SessionLog ----
     awaitable<Result<std::vector<SessionRecord>>> load_sessions() override;
@@ -109,24 +136,11 @@ public:
     std::function<std::string(const Jid& room)> home_of_room;
     std::function<std::vector<std::string>(const Jid& account)> nodes_of_account;
     std::function<std::optional<Jid>(AccountId)> account_name;
+    std::function<void(bool up)> on_store_state;
 
 private:
-    struct Item {
-        Batch batch;
-        std::function<void(const CommitOutcome&, Batch&)> done;
-        CommitOutcome outcome;
-        std::size_t bytes = 0;
-        bool answered = false;
-    };
-    using ItemPtr = std::shared_ptr<Item>;
-
-    void pump();
-    awaitable<void> store_group(std::vector<ItemPtr> group);
-    void commit_group(std::vector<ItemPtr> group);
-    void send_commit(const ItemPtr& item);
-    void commit_answered(const ItemPtr& item, Result<RedisReply> reply);
-    void release();
-    std::string encode(const Batch& batch) const;
+    CommitPipeline::Calls pipeline_calls();
+    std::string encode(const Batch& batch, const std::string& spill) const;
     std::vector<std::string> arguments(std::vector<std::string> own) const;
     awaitable<Result<RedisReply>> run(const RedisScript& script, std::vector<std::string> own);
     awaitable<Result<RedisReply>> run_owned(const RedisScript& script, std::string sid, Epoch epoch,
@@ -134,6 +148,21 @@ private:
     Result<ClaimedSession, ClaimRefusal> read_claim(const std::string& sid, const RedisReply& reply);
     std::string key(std::string_view kind, std::string_view name) const;
     awaitable<bool> agree_on_generation();
+    awaitable<bool> recover(std::uint64_t generation, bool fresh);
+    awaitable<bool> refill_sessions();
+    awaitable<bool> refill_session(const std::string& sid);
+    awaitable<bool> refill_rooms();
+    awaitable<bool> refill_partitions();
+    awaitable<bool> stage(std::uint64_t survived);
+    awaitable<bool> wait_open(bool fresh);
+    awaitable<Result<std::vector<RedisReply>>> ask_all(std::vector<std::vector<std::string>> commands);
+    awaitable<Result<std::set<std::string>>> read_routes();
+    awaitable<void> reread_routes();
+    awaitable<void> end_orphans();
+    awaitable<bool> wait_active(milliseconds time);
+    awaitable<bool> take_part();
+    void fence(std::uint64_t generation);
+    void distrust();
     awaitable<void> keep_lease();
     awaitable<bool> renew();
     awaitable<void> tail();
@@ -158,15 +187,17 @@ private:
     SteadyClock::time_point connected_since_{};
     std::string chg_position_ = "0-0", bus_position_ = "0-0";
 
-    std::deque<ItemPtr> queue_;      ///< submitted, in order
-    std::deque<ItemPtr> in_flight_;  ///< in order; released from the front
-    bool storing_ = false;
-    std::size_t pending_bytes_ = 0;
-    asio::steady_timer retry_;
     struct Scripts;
     std::unique_ptr<Scripts> scripts_;
-    std::unordered_map<std::string, AccountId> session_accounts_;  ///< of fill and end: whose session
-    std::unordered_map<std::string, std::string> session_names_;
+    asio::steady_timer wake_;      ///< of keep_lease
+    asio::steady_timer opened_;    ///< cancelled when scripts may run again
+    std::uint64_t member_of_ = 0;  ///< last open generation that this node took part in
+    std::uint64_t seen_ = 0;       ///< counter of the cluster as last told
+    std::uint64_t read_ = 0;       ///< everything up to here has been read from the streams
+    bool trusted_ = false;
+    bool froze_ = false;            ///< sessions of this node went on without Redis
+    std::uint64_t connection_ = 0;  ///< counts the comings and goings
+    CommitPipeline pipeline_;
 };
 
 }  // namespace hexad

@@ -1,4 +1,4 @@
-// This node as a member of its cluster: generation, lease, the streams it follows.
+// This node as a member of its cluster: generation, lease, what it asks about the others.
 #include <charconv>
 
 #include <boost/asio/co_spawn.hpp>
@@ -6,8 +6,6 @@
 #include "base/log.hpp"
 #include "cluster/backend_scripts.hpp"
 #include "cluster/cluster_backend.hpp"
-#include "cluster/unpack.hpp"
-#include "cluster/wire_codec.hpp"
 
 namespace hexad {
 
@@ -24,14 +22,11 @@ std::string verdict(const RedisReply& reply) {
     return {};
 }
 
-/// Stream ids are "<counter>-0".
-bool id_less(const std::string& a, const std::string& b) { return to_number(a) < to_number(b); }
-
 }  // namespace
 
 awaitable<void> ClusterBackend::load_scripts() {
-    for (const auto* name :
-         {"commit", "number", "claim", "settle", "ack", "fill", "ending", "end", "lease", "adopt"}) {
+    for (const auto* name : {"commit", "number", "claim", "settle", "ack", "fill", "ending", "end", "lease",
+                             "adopt", "announce"}) {
         std::vector<std::string> words{"SCRIPT", "LOAD", script_source(name)};
         const auto reply = co_await commands_.ask(std::move(words));
         if (reply && reply->is_error())
@@ -39,46 +34,61 @@ awaitable<void> ClusterBackend::load_scripts() {
     }
 }
 
-/// Store and Redis must speak of the same incarnation of Redis; a Redis that is new or empty gets the store's
-/// next generation (delivery §7).
+/// Store and Redis must speak of the same incarnation of Redis. One that is new, empty, or does not know what
+/// was delivered without it, gets the store's next generation and is filled again (docs/delivery.md §7).
 awaitable<bool> ClusterBackend::agree_on_generation() {
-    auto known = co_await epochs_.generation();
-    if (!known) co_return false;
     std::vector<std::string> ask{"HMGET", prefix_ + "gen", "g", "run", "state"};
     const auto reply = co_await commands_.ask(std::move(ask));
     if (!reply || reply->items.size() != 3) co_return false;
+    auto known = co_await epochs_.generation();
+    if (!known) co_return false;  // without the store nobody can say what is true: hold
     const auto g = to_number(reply->items[0].text);
-    const auto& run = commands_.run_id();
-    if (g == 0 || g < known->g || reply->items[1].text != run) {
-        // Another process of Redis. What it kept by its log is as good as what it had if no write was lost;
-        // the generation moves so that nobody acts on what he read from the former one.
-        if (known->run != run) {
+    const auto run = commands_.run_id();
+    const bool same = g != 0 && g == known->g && reply->items[1].text == run && known->run == run;
+    if (same && reply->items[2].text == "open" && !(froze_ && member_of_ == g)) {
+        generation_ = g;
+        if (member_of_ != 0 && member_of_ < g) fence(g);
+        member_of_ = g;
+        co_return true;
+    }
+    const bool fresh = known->run.empty() && g == 0;
+    if (!same || reply->items[2].text == "open") {
+        do {
             known = co_await epochs_.raise_generation(known->g, run);
             if (!known) co_return false;
-        }
-        std::vector<std::string> open{"HSET", prefix_ + "gen", "g",   std::to_string(known->g), "run",
-                                      run,    "state",         "open"};
-        const auto set = co_await commands_.ask(std::move(open));
-        if (!set || set->is_error()) co_return false;
+        } while (known->g <= g);
         log_warn("state_store_generation", {{"g", known->g}, {"had_data", g != 0}});
     }
-    generation_ = std::max(g, known->g);
-    co_return true;
+    co_return co_await recover(known->g, fresh);
+}
+
+void ClusterBackend::fence(std::uint64_t generation) {
+    log_warn(
+        "node_fenced",
+        {{"node", options_.node}, {"reason", "state-store-lost"}, {"was", member_of_}, {"is", generation}});
+    froze_ = false;
+    pipeline_.refuse_all();
+    if (events.fenced) events.fenced();
 }
 
 awaitable<bool> ClusterBackend::renew() {
     const auto asked = SteadyClock::now();
-    std::vector<std::string> own{std::to_string(options_.lease.count())};
+    std::vector<std::string> own{std::to_string(options_.lease.count()), std::to_string(read_)};
     const auto reply = co_await run(scripts_->lease, std::move(own));
-    if (!reply || reply->is_error()) co_return false;
-    const auto what = verdict(*reply);
-    if (what == "OK") {
-        // Counted from the start of the call, so that ours ends before Redis's does.
-        lease_until_ = asked + options_.lease;
-        co_return true;
+    if (!reply || reply->is_error()) {
+        if (reply) log_error("redis_script_failed", {{"error", reply->text}});
+        co_return false;
     }
-    if (what == "GEN") co_await agree_on_generation();
-    co_return false;
+    const auto what = verdict(*reply);
+    if (what != "OK" || reply->items[1].text != "open") {
+        trusted_ = false;
+        co_return false;
+    }
+    seen_ = std::max(seen_, to_number(reply->items[2].text));
+    pipeline_.confirmed(to_number(reply->items[3].text));
+    // Counted from the start of the call, so that ours ends before Redis's does.
+    lease_until_ = asked + options_.lease;
+    co_return true;
 }
 
 awaitable<bool> ClusterBackend::join(milliseconds time) {
@@ -86,23 +96,24 @@ awaitable<bool> ClusterBackend::join(milliseconds time) {
     commands_.start();
     reader_.start();
     commands_.on_state = [this](bool up) {
-        if (up) connected_since_ = SteadyClock::now();
-        if (!up) {
+        ++connection_;
+        trusted_ = false;
+        if (up) {
+            connected_since_ = SteadyClock::now();
+            wake_.cancel();
+        } else {
             log_warn("state_store_down", {{"node", options_.node}});
             set_active(false);
         }
     };
     while (SteadyClock::now() < deadline && !stopping_) {
         if (co_await commands_.wait_connected(milliseconds(500))) {
-            const auto incarnation = co_await epochs_.next_incarnation(options_.node);
-            if (incarnation && co_await agree_on_generation()) {
-                incarnation_ = *incarnation;
-                co_await load_scripts();
-                if (co_await renew()) {
-                    set_active(true);
-                    asio::co_spawn(io_, keep_lease(), asio::detached);
-                    co_return true;
-                }
+            if (incarnation_ == 0) {
+                if (const auto next = co_await epochs_.next_incarnation(options_.node)) incarnation_ = *next;
+            }
+            if (incarnation_ != 0 && co_await take_part()) {
+                asio::co_spawn(io_, keep_lease(), asio::detached);
+                co_return true;
             }
         }
         asio::steady_timer pause(io_, milliseconds(100));
@@ -111,166 +122,68 @@ awaitable<bool> ClusterBackend::join(milliseconds time) {
     co_return false;
 }
 
+/// Agrees on the generation if this connection has not, renews the lease, and says whether this node may act.
+awaitable<bool> ClusterBackend::take_part() {
+    if (!trusted_) {
+        const auto connection = connection_;
+        if (!co_await agree_on_generation()) co_return false;
+        co_await load_scripts();
+        if (connection != connection_) co_return false;
+        trusted_ = true;
+    }
+    const bool held = co_await renew();
+    if (held && !active_) log_info("state_store_up", {{"node", options_.node}, {"g", generation_}});
+    if (held) {
+        set_active(true);
+    } else if (!trusted_ || SteadyClock::now() >= lease_until_) {
+        set_active(false);
+    }
+    co_return held;
+}
+
 awaitable<void> ClusterBackend::keep_lease() {
-    bool loaded = true;
     while (!stopping_) {
-        asio::steady_timer pause(io_, options_.renew);
-        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+        wake_.expires_after(trusted_ ? options_.renew : milliseconds(100));
+        co_await wake_.async_wait(asio::as_tuple(asio::use_awaitable));
         if (stopping_) co_return;
-        if (!commands_.connected()) {
-            loaded = false;
-            continue;
-        }
-        if (!loaded) {
-            if (!co_await agree_on_generation()) continue;
-            co_await load_scripts();
-            loaded = true;
-        }
-        const bool held = co_await renew();
-        if (held && !active_) log_info("state_store_up", {{"node", options_.node}});
-        if (held) {
-            set_active(true);
-        } else if (SteadyClock::now() >= lease_until_) {
-            set_active(false);
+        if (commands_.connected()) {
+            co_await take_part();
+        } else if (!froze_ && events.nobody_reaches_redis && events.nobody_reaches_redis()) {
+            log_warn("state_store_frozen", {{"node", options_.node}});
+            froze_ = true;
+            events.freeze();
+            pipeline_.freeze();
         }
     }
+}
+
+void ClusterBackend::distrust() {
+    if (!trusted_ && !active_) return;
+    trusted_ = false;
+    set_active(false);
+    wake_.cancel();
 }
 
 void ClusterBackend::set_active(bool active) {
     if (active_ == active) return;
     active_ = active;
+    if (active) opened_.cancel();
+    if (events.active) events.active(active);
+    pipeline_.open(active);
     if (on_state) on_state(active);
 }
 
 awaitable<void> ClusterBackend::leave() {
     stopping_ = true;
+    pipeline_.stop();
+    opened_.cancel();
+    wake_.cancel();
+    std::vector<std::string> left{"SADD", prefix_ + "left", options_.node};
+    co_await commands_.ask(std::move(left));
     std::vector<std::string> words{"DEL", prefix_ + "lease:" + options_.node};
     co_await commands_.ask(std::move(words));
     commands_.stop();
     reader_.stop();
-}
-
-awaitable<error_code> ClusterBackend::follow() {
-    // The position first, the routes after: a change between the two is applied twice, which changes nothing.
-    std::vector<std::string> ask{"GET", prefix_ + "seq"};
-    const auto seq = co_await commands_.ask(std::move(ask));
-    if (!seq) co_return seq.error();
-    chg_position_ = bus_position_ = (seq->text.empty() ? "0" : seq->text) + "-0";
-    std::string cursor = "0";
-    do {
-        std::vector<std::string> scan{"SCAN", cursor, "MATCH", prefix_ + "u:*", "COUNT", "1000"};
-        const auto page = co_await commands_.ask(std::move(scan));
-        if (!page) co_return page.error();
-        if (page->items.size() != 2) break;
-        cursor = page->items[0].text;
-        for (const auto& name : page->items[1].items) {
-            std::vector<std::string> get{"HGETALL", name.text};
-            const auto route = co_await commands_.ask(std::move(get));
-            if (!route) co_return route.error();
-            std::uint64_t version = 0;
-            for (std::size_t i = 0; i + 1 < route->items.size(); i += 2) {
-                if (route->items[i].text == "v") version = to_number(route->items[i + 1].text);
-            }
-            for (std::size_t i = 0; i + 1 < route->items.size(); i += 2) {
-                if (!route->items[i].text.starts_with("s:")) continue;
-                auto change = codec::decode_route(route->items[i + 1].text);
-                if (!change) continue;
-                std::vector<std::string> carrier{"HGET", key("s", change->entry.sid), "node"};
-                const auto node = co_await commands_.ask(std::move(carrier));
-                if (node && !node->text.empty()) change->entry.node = node->text;
-                events.route(*change, version);
-            }
-        }
-    } while (cursor != "0");
-    if (!follows_) {
-        follows_ = true;
-        asio::co_spawn(io_, tail(), asio::detached);
-    }
-    co_return error_code{};
-}
-
-awaitable<void> ClusterBackend::tail() {
-    const auto chg = prefix_ + "chg", bus = prefix_ + "bus:" + options_.node;
-    while (!stopping_) {
-        if (!reader_.connected()) {
-            co_await reader_.wait_connected(milliseconds(500));
-            continue;
-        }
-        std::vector<std::string> words{"XREAD",   "COUNT", "1000", "BLOCK",       "1000",
-                                       "STREAMS", chg,     bus,    chg_position_, bus_position_};
-        const auto reply = co_await reader_.ask(std::move(words));
-        if (!reply || reply->is_error()) {
-            asio::steady_timer pause(io_, milliseconds(50));
-            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
-            continue;
-        }
-        struct Item {
-            const std::string* id;
-            const std::string* kind;
-            const std::string* data;
-        };
-        std::vector<Item> items;
-        bool full = false;
-        for (const auto& stream : reply->items) {
-            const auto& entries = stream.items[1].items;
-            full = full || entries.size() >= 1000;
-            for (const auto& entry : entries) {
-                items.push_back(
-                    {&entry.items[0].text, &entry.items[1].items[1].text, &entry.items[1].items[3].text});
-            }
-            if (entries.empty()) continue;
-            (stream.items[0].text == chg ? chg_position_ : bus_position_) = entries.back().items[0].text;
-        }
-        std::sort(items.begin(), items.end(),
-                  [](const Item& a, const Item& b) { return id_less(*a.id, *b.id); });
-        for (const auto& item : items) handle(*item.kind, *item.data);
-        if (!items.empty()) {
-            const auto position = bus_position_;
-            commands_.command({"SET", prefix_ + "pos:" + options_.node, position}, [](Result<RedisReply>) {});
-        }
-    }
-}
-
-void ClusterBackend::handle(const std::string& kind, const std::string& data) {
-    if (kind == "account") {
-        if (const auto jid = Jid::parse(data)) events.account_changed(*jid);
-        return;
-    }
-    if (kind == "notice") {
-        if (const auto notice = codec::decode_notice(data)) events.notice(*notice);
-        return;
-    }
-    Unpacker in(data);
-    const auto count = in.array();
-    if (kind == "entry" && count == 3) {
-        const auto sid = in.text();
-        const auto position = in.number();
-        auto decoded = codec::decode_entry(in.text());
-        if (!decoded || in.failed()) return;
-        decoded->entry.position = position;
-        events.entry(sid, decoded->entry);
-    } else if (kind == "route" && count == 3) {
-        in.text();
-        const auto version = in.number();
-        const auto change = codec::decode_route(in.text());
-        if (change && !in.failed()) events.route(*change, version);
-    } else if (kind == "room" && count == 3) {
-        in.text();
-        const auto position = in.number();
-        const auto input = codec::decode_room_input(in.text());
-        if (input && !in.failed()) events.room_input(*input, position);
-    } else if (kind == "claim" && count == 3) {
-        const auto sid = in.text();
-        const auto jid = Jid::parse(in.text());
-        const auto node = in.text();
-        if (jid && !in.failed()) events.claimed(sid, *jid, node);
-    } else if (kind == "lost" && count == 1) {
-        events.lost(in.text());
-    } else if (kind == "part" && count == 3) {
-        const auto home = in.text();
-        const auto serving = in.text();
-        events.partition(home, serving, to_number(in.text()));
-    }
 }
 
 void ClusterBackend::announce_account(const Jid& account) {
@@ -306,6 +219,7 @@ awaitable<Result<std::map<std::string, ClusterBackend::Partition>>> ClusterBacke
 }
 
 awaitable<bool> ClusterBackend::adopt_partition(std::string home, std::uint64_t epoch) {
+    if (!co_await drain_spill(home)) co_return false;
     std::vector<std::string> own{home, std::to_string(epoch)};
     const auto reply = co_await run(scripts_->adopt, std::move(own));
     co_return reply&& verdict(*reply) == "OK";
@@ -315,14 +229,44 @@ awaitable<Result<std::vector<std::string>>> ClusterBackend::sessions_of(std::str
     std::vector<std::string> words{"SMEMBERS", prefix_ + "sessions"};
     const auto all = co_await commands_.ask(std::move(words));
     if (!all || all->is_error()) co_return StorageError::unavailable;
+    std::vector<std::vector<std::string>> gets;
+    for (const auto& sid : all->items) gets.push_back({"HGET", key("s", sid.text), "node"});
+    const auto carriers = co_await ask_all(std::move(gets));
+    if (!carriers) co_return StorageError::unavailable;
     std::vector<std::string> out;
-    for (const auto& sid : all->items) {
-        std::vector<std::string> get{"HGET", key("s", sid.text), "node"};
-        const auto carrier = co_await commands_.ask(std::move(get));
-        if (!carrier) co_return StorageError::unavailable;
-        if (carrier->text == node) out.push_back(sid.text);
+    for (std::size_t i = 0; i < all->items.size(); ++i) {
+        if ((*carriers)[i].text == node) out.push_back(all->items[i].text);
     }
     co_return out;
+}
+
+/// Many commands at once; their replies in order.
+awaitable<Result<std::vector<RedisReply>>> ClusterBackend::ask_all(
+    std::vector<std::vector<std::string>> commands) {
+    struct Waiting {
+        explicit Waiting(asio::io_context& context) : timer(context, asio::steady_timer::time_point::max()) {}
+        asio::steady_timer timer;
+        std::vector<RedisReply> replies;
+        std::size_t missing = 0;
+        bool failed = false;
+    };
+    auto waiting = std::make_shared<Waiting>(io_);
+    waiting->replies.resize(commands.size());
+    waiting->missing = commands.size();
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+        const std::vector<std::string_view> words(commands[i].begin(), commands[i].end());
+        commands_.command(words, [waiting, i](Result<RedisReply> reply) {
+            if (reply && !reply->is_error()) {
+                waiting->replies[i] = std::move(*reply);
+            } else {
+                waiting->failed = true;
+            }
+            if (--waiting->missing == 0) waiting->timer.cancel();
+        });
+    }
+    while (waiting->missing > 0) co_await waiting->timer.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (waiting->failed) co_return StorageError::unavailable;
+    co_return std::move(waiting->replies);
 }
 
 awaitable<bool> ClusterBackend::put_node_state(std::string node, std::string bytes) {

@@ -37,7 +37,8 @@ std::optional<DecodedEntry> decode_entry(const std::string& bytes) {
     out.entry.origin = {m.source(), m.n(), m.sub()};
     out.entry.stanza_id = m.stanza_id();
     out.entry.xml = make_bytes(m.xml());
-    out.co_targets.assign(m.co_targets().begin(), m.co_targets().end());
+    out.entry.co_targets.assign(m.co_targets().begin(), m.co_targets().end());
+    out.co_targets = out.entry.co_targets;
     out.owner = m.owner();
     return out;
 }
@@ -133,6 +134,78 @@ std::optional<RoomInput> decode_room_input(const std::string& bytes) {
     out.origin = {m.source(), m.n(), m.sub()};
     out.sid = m.sid();
     out.xml = make_bytes(m.xml());
+    return out;
+}
+
+std::string encode_rows(const Batch& batch) {
+    wire::Rows m;
+    for (const auto& row : batch.archive) {
+        auto& a = *m.add_archive();
+        a.set_owner(row.owner);
+        a.set_stanza_id(row.stanza_id);
+        a.set_direction(static_cast<std::uint32_t>(row.direction));
+        a.set_with(row.with.to_string());
+        a.set_origin_id(row.origin_id);
+        a.set_hash(row.content_hash);
+        a.set_at(row.at.time_since_epoch().count());
+        a.set_xml(*row.xml);
+    }
+    for (const auto& row : batch.offline) {
+        auto& o = *m.add_offline();
+        o.set_owner(row.owner);
+        o.set_stanza_id(row.stanza_id);
+        o.set_from(row.from.to_string());
+        o.set_at(row.at.time_since_epoch().count());
+        o.set_xml(*row.xml);
+    }
+    for (const auto& row : batch.room_archive) {
+        auto& r = *m.add_room_archive();
+        r.set_room(row.room);
+        r.set_hist(row.hist);
+        r.set_stanza_id(row.stanza_id);
+        r.set_from(row.from.to_string());
+        r.set_at(row.at.time_since_epoch().count());
+        r.set_xml(*row.xml);
+    }
+    return m.SerializeAsString();
+}
+
+std::optional<Batch> decode_rows(const std::string& bytes) {
+    wire::Rows m;
+    if (!m.ParseFromString(bytes)) return std::nullopt;
+    const auto time = [](std::int64_t micros) { return Timestamp(std::chrono::microseconds(micros)); };
+    Batch out;
+    for (const auto& a : m.archive()) {
+        ArchiveRow row;
+        row.owner = a.owner();
+        row.stanza_id = a.stanza_id();
+        row.direction = a.direction() == 0 ? Direction::in : Direction::out;
+        if (!read_jid(a.with(), row.with)) return std::nullopt;
+        row.origin_id = a.origin_id();
+        row.content_hash = a.hash();
+        row.at = time(a.at());
+        row.xml = make_bytes(a.xml());
+        out.archive.push_back(std::move(row));
+    }
+    for (const auto& o : m.offline()) {
+        OfflineRow row;
+        row.owner = o.owner();
+        row.stanza_id = o.stanza_id();
+        if (!read_jid(o.from(), row.from)) return std::nullopt;
+        row.at = time(o.at());
+        row.xml = make_bytes(o.xml());
+        out.offline.push_back(std::move(row));
+    }
+    for (const auto& r : m.room_archive()) {
+        RoomArchiveRow row;
+        row.room = r.room();
+        row.hist = r.hist();
+        row.stanza_id = r.stanza_id();
+        if (!read_jid(r.from(), row.from)) return std::nullopt;
+        row.at = time(r.at());
+        row.xml = make_bytes(r.xml());
+        out.room_archive.push_back(std::move(row));
+    }
     return out;
 }
 

@@ -23,4 +23,8 @@ std::optional<Notice> decode_notice(const std::string& bytes);
 std::string encode(const RoomInput& input);
 std::optional<RoomInput> decode_room_input(const std::string& bytes);
 
+/// The rows of a batch that may wait: archive, offline, room archive.
+std::string encode_rows(const Batch& batch);
+std::optional<Batch> decode_rows(const std::string& bytes);
+
 }  // namespace hexad::codec

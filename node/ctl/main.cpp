@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -57,15 +58,40 @@ std::string cell(const json::value& value) {
     return json::serialize(value);
 }
 
-/// A list of objects as a table, one object as lines `key: value`.
+bool is_table(const json::value& value) {
+    return value.is_array() && !value.as_array().empty() && value.as_array().front().is_object();
+}
+
+/// A table in which every row has lists of its own is none.
+bool has_lists(const json::value& value) {
+    return is_table(value) && std::any_of(value.as_array().front().as_object().begin(),
+                                          value.as_array().front().as_object().end(),
+                                          [](const auto& item) { return is_table(item.value()); });
+}
+
+/// A list of objects as a table, one object as lines `key: value`, lists of objects in it as tables of that
+/// name.
 void print(const json::value& value) {
     if (value.is_object()) {
-        for (const auto& [key, item] : value.as_object())
-            std::cout << std::string(key) << ": " << cell(item) << '\n';
+        for (const auto& [key, item] : value.as_object()) {
+            if (!is_table(item)) {
+                std::cout << std::string(key) << ": " << cell(item) << '\n';
+                continue;
+            }
+            std::cout << '\n' << std::string(key) << ":\n";
+            print(item);
+        }
         return;
     }
     if (!value.is_array() || value.as_array().empty()) {
         std::cout << "nothing\n";
+        return;
+    }
+    if (has_lists(value)) {
+        for (const auto& item : value.as_array()) {
+            print(item);
+            std::cout << '\n';
+        }
         return;
     }
     std::vector<std::string> columns;
@@ -193,6 +219,41 @@ int main(int argc, char** argv) {
         text << in.rdbuf();
         status = call(connection, "POST", "/v1/users/import", text.str());
     });
+
+    auto* explain = user->add_subcommand("explain", "Why an account is where and how it is");
+    explain->add_option("jid", jid)->required();
+    explain->callback([&] { status = call(connection, "GET", path_of("/v1/sync/explain", jid)); });
+
+    std::string agreement;
+    std::int64_t run = 0;
+    bool is_full = false;
+    std::size_t runs = 10;
+    auto* sync = app.add_subcommand("sync", "People from the directory")->require_subcommand(1);
+    const auto ask = [&](const std::string& kind) {
+        status = call(connection, "POST", "/v1/sync",
+                      json::serialize(json::object{{"kind", kind}, {"agreement", agreement}, {"run", run}}));
+    };
+    auto* state = sync->add_subcommand("status", "The agent, agreements, the last runs, skipped entries");
+    state->add_option("--runs", runs, "So many runs (default 10)");
+    state->callback([&] { status = call(connection, "GET", "/v1/sync?runs=" + std::to_string(runs)); });
+    auto* now = sync->add_subcommand("run", "Reads the directory now");
+    now->add_flag("--full", is_full, "Everything, not only what changed");
+    now->callback([&] { ask(is_full ? "full" : "run"); });
+    auto* plan = sync->add_subcommand("plan", "What a full run would do; nothing is done");
+    plan->callback([&] { ask("plan"); });
+    auto* test = sync->add_subcommand("test", "Hosts, bind, count, the first entries as they would look");
+    test->callback([&] { ask("test"); });
+    for (auto* command : {now, plan, test})
+        command->add_option("agreement", agreement, "Only this agreement (default: all)");
+    auto* review = sync->add_subcommand("review", "Whom a held run would take out");
+    review->add_option("run", run, "Number of the run (default: the newest that waits)");
+    review->callback([&] { status = call(connection, "GET", "/v1/sync/review?run=" + std::to_string(run)); });
+    for (const std::string kind : {"approve", "reject"}) {
+        auto* command = sync->add_subcommand(
+            kind, kind == "approve" ? "Takes out exactly those whom the run lists" : "Drops the run's list");
+        command->add_option("run", run, "Number of the run")->required();
+        command->callback([&, kind] { ask(kind); });
+    }
 
     auto* session = app.add_subcommand("session", "Sessions of clients")->require_subcommand(1);
     session->add_subcommand("list", "All sessions of the node")->callback([&] {

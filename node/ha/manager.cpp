@@ -72,6 +72,15 @@ HaManager::HaManager(Parts parts)
             log_info("peer_link", {{"node", node_}, {"peer", node}, {"up", up}});
         };
     }
+    // Whether this node reaches Redis decides what the others do: they hear it at once.
+    cluster_.on_state = [this](bool) {
+        if (!link_) return;
+        for (const auto& group : config_.groups) {
+            for (const auto& n : group.nodes) {
+                if (n.name != node_) link_->tell(n.name);
+            }
+        }
+    };
     register_metrics();
 }
 
@@ -162,6 +171,22 @@ void HaManager::watch_clock() {
 bool HaManager::redis_fresh() const {
     // The lease is renewed several times in its length: half of it without is trouble.
     return cluster_.active() && cluster_.lease_until() - SteadyClock::now() >= timers_.lease / 2;
+}
+
+bool HaManager::nobody_reaches_redis() const {
+    if (!link_) return peer_.empty();
+    for (const auto& group : config_.groups) {
+        for (const auto& n : group.nodes) {
+            if (n.name == node_) continue;
+            const auto& view = link_->view(n.name);
+            if (view.up) {
+                if (view.told.empty() || flag(view.told, "redis")) return false;
+            } else if (!view.closed && elapsed(view.since, SteadyClock::now()) < timers_.lease * 11 / 10) {
+                return false;  // silent for a moment only: it may well reach Redis
+            }
+        }
+    }
+    return true;
 }
 
 bool HaManager::store_fresh() const {
@@ -426,12 +451,8 @@ awaitable<void> HaManager::tell_refused(std::string where, std::string actor, st
                                         std::uint64_t now) {
     const auto jid = Jid::parse(actor);
     if (now == 0 && jid && !jid->local().empty()) {
-        const auto rooms = co_await router_.store().list_rooms(std::string(jid->domain()));
-        if (rooms) {
-            for (const auto& room : *rooms) {
-                if (room.jid == *jid) now = room.epoch;
-            }
-        }
+        const auto room = co_await router_.store().load_room(*jid);
+        if (room && *room) now = (*room)->epoch;
     }
     log_.add("WriteRefused", {{"where", where}, {"actor", actor}, {"epoch", epoch}, {"epoch_now", now}});
 }

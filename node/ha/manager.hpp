@@ -48,6 +48,10 @@ public:
     /// A stop in order: announces it, lets the peer take over, and sends the clients there.
     awaitable<void> leave();
 
+    /// Whether every other node that can be heard says that it does not reach Redis either: sessions may go
+    /// on without it (docs/delivery.md §7).
+    bool nobody_reaches_redis() const;
+
     NodeState state() const { return state_; }
     Reason reason() const { return reason_; }
     bool serves(const std::string& home) const { return serving_.contains(home); }

@@ -12,17 +12,8 @@ AccountPtr AccountCache::find(const Jid& bare) {
 bool AccountCache::known_missing(const Jid& bare) const { return missing_.contains(bare); }
 
 awaitable<Result<AccountPtr>> AccountCache::load(Jid bare) {
-    if (auto account = find(bare)) co_return account;
-    auto read = co_await store_.load_account(bare);
-    if (!read) co_return read.error();
-    // Somebody else may have loaded it (and decided changes on it) while we waited: theirs is the newer one.
-    if (auto account = find(bare)) co_return account;
-    if (!*read) {
-        if (missing_.size() > 10000) missing_.clear();
-        missing_.insert(bare);
-        co_return AccountPtr{};
-    }
-    co_return insert(std::move(**read));
+    if (auto account = find(bare); account && !stale_.contains(bare)) co_return account;
+    co_return co_await reload(std::move(bare));
 }
 
 AccountPtr AccountCache::insert(AccountData data) {
@@ -42,18 +33,23 @@ void AccountCache::apply(AccountData& account, const AccountChange& change) {
     if (change.changes_roster()) index(account);
 }
 
-awaitable<Result<AccountPtr>> AccountCache::reload(Jid bare) {
+awaitable<Result<AccountPtr>> AccountCache::reload(Jid bare, bool force) {
+    const auto marked = stale_.find(bare);
+    const auto marks = marked == stale_.end() ? 0 : marked->second;
     auto read = co_await store_.load_account(bare);
     if (!read) co_return read.error();
+    // What was marked while we read may have changed behind what we have read.
+    if (const auto now = stale_.find(bare); now != stale_.end() && now->second == marks) stale_.erase(now);
     const auto it = accounts_.find(bare);
     if (!*read) {
         if (it != accounts_.end()) remove(bare);
+        if (missing_.size() > 10000) missing_.clear();
         missing_.insert(bare);
         co_return AccountPtr{};
     }
     if (it == accounts_.end()) co_return insert(std::move(**read));
     auto account = it->second.account;
-    if ((*read)->version >= account->version || (*read)->id != account->id) {
+    if (force || (*read)->version >= account->version || (*read)->id != account->id) {
         unindex(*account);
         *account = std::move(**read);
         index(*account);
@@ -68,6 +64,7 @@ void AccountCache::remove(const Jid& bare) {
     names_.erase(it->second.account->id);
     ages_.erase(it->second.age);
     accounts_.erase(it);
+    stale_.erase(bare);
 }
 
 std::optional<Jid> AccountCache::name_of(AccountId id) const {
@@ -110,6 +107,7 @@ void AccountCache::trim() {
         unindex(*it->second.account);
         names_.erase(it->second.account->id);
         ages_.erase(it->second.age);
+        stale_.erase(it->first);
         accounts_.erase(it);
     }
 }

@@ -6,6 +6,7 @@
 
 #include "hooks/session_state.hpp"
 #include "storage/batch.hpp"
+#include "storage/carried.hpp"
 #include "xmpp/errors.hpp"
 #include "xmpp/stanza.hpp"
 
@@ -109,6 +110,14 @@ struct AccountRemoved {
 
 /// The node has read what survived its last run and takes part; comes before the first client.
 struct NodeStarted {};
+
+/// The state store lost something: who owns rooms adds what he knows of them (docs/delivery.md §7).
+struct RoomsCarried {
+    std::vector<CarriedRoom>& rooms;
+};
+
+/// What this node has in memory of rooms is not its own any more; it is read again.
+struct RoomsFenced {};
 
 /// Something arrived for a room this node may own.
 struct RoomInputArrived {

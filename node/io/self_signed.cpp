@@ -47,7 +47,8 @@ void check(bool ok) {
 
 }  // namespace
 
-void make_self_signed(const std::string& host, const std::string& chain_file, const std::string& key_file) {
+void make_self_signed(const std::string& host, const std::string& chain_file, const std::string& key_file,
+                      const std::string& address) {
     const Owned<EVP_PKEY> key(EVP_EC_gen("P-256"), EVP_PKEY_free);
     check(key != nullptr);
     const Owned<X509> certificate(X509_new(), X509_free);
@@ -70,8 +71,10 @@ void make_self_signed(const std::string& host, const std::string& chain_file, co
     X509V3_CTX extension{};
     X509V3_set_ctx_nodb(&extension);
     X509V3_set_ctx(&extension, x509, x509, nullptr, nullptr, 0);
+    auto names = "DNS:" + host + ",DNS:*." + host;
+    if (!address.empty()) names += ",IP:" + address;
     const std::pair<int, std::string> extensions[] = {
-        {NID_subject_alt_name, "DNS:" + host + ",DNS:*." + host},
+        {NID_subject_alt_name, names},
         {NID_basic_constraints, "critical,CA:TRUE"},
         {NID_ext_key_usage, "serverAuth,clientAuth"},
     };

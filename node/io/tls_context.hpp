@@ -74,9 +74,10 @@ private:
     std::shared_ptr<SSL_CTX> ctx_;
 };
 
-/// Writes a self-signed certificate (ECDSA P-256, ten years) for `host` and `*.host`, key file with mode
-/// 0600. Throws std::runtime_error with file and reason.
-void make_self_signed(const std::string& host, const std::string& chain_file, const std::string& key_file);
+/// Writes a self-signed certificate (ECDSA P-256, ten years) for `host`, `*.host` and the IP address if one
+/// is given, key file with mode 0600. Throws std::runtime_error with file and reason.
+void make_self_signed(const std::string& host, const std::string& chain_file, const std::string& key_file,
+                      const std::string& address = {});
 
 /// Whether a certificate's DNS name `pattern` covers `name`; both any case.
 bool tls_name_matches(std::string_view pattern, std::string_view name);

@@ -177,14 +177,14 @@ private:
             item.pending_in = std::move(text);
             put(account, item, batch);
         } else if (type == "subscribed") {
-            if (!item.ask || item.has_to()) return;
+            if (!item.ask || item.has_to()) return relied_on(account, batch);
             item.ask = false;
             item.subscription = with_to(item.subscription);
             put(account, item, batch);
             deliver(account, stanza.to_string(ns::client), batch);
             push_roster(account, item, false, batch);
         } else if (type == "unsubscribe") {
-            if (!item.has_from() && item.pending_in.empty()) return;
+            if (!item.has_from() && item.pending_in.empty()) return relied_on(account, batch);
             const bool had = item.has_from();
             item.subscription = without_from(item.subscription);
             item.pending_in.clear();
@@ -193,13 +193,18 @@ private:
             if (item.listed && had) push_roster(account, item, false, batch);
             if (had) show_presence(account, from, false);
         } else {
-            if (!item.has_to() && !item.ask) return;
+            if (!item.has_to() && !item.ask) return relied_on(account, batch);
             item.subscription = without_to(item.subscription);
             item.ask = false;
             put(account, item, batch);
             deliver(account, stanza.to_string(ns::client), batch);
             if (item.listed) push_roster(account, item, false, batch);
         }
+    }
+
+    /// Nothing changes because of how the account is: in a cluster the store is asked whether it is still so.
+    void relied_on(AccountData& account, Batch& batch) {
+        if (!batch.accounts.empty()) ctx_.cluster().change_account(account, {}, batch);
     }
 
     /// The recipient's server answers in his name; the asker's side of it is decided here as well.

@@ -40,7 +40,14 @@ Result<Change, StanzaError> read_change(Step& step, const Element& item) {
         auto jid = Jid::parse(item.attr("jid"));
         if (!jid) return StanzaError::jid_malformed();
         out.jid = jid->bare();
-        if (item.has_attr("nick") && item.attr("nick").size() <= max_nick) out.nick = item.attr("nick");
+        if (auto full = room.jid.with_resource(item.attr("nick"));
+            full && full->resource().size() <= max_nick) {
+            out.nick = full->resource();
+            if (const auto* holder = room.holder_of(out.nick); holder != nullptr && *holder != out.jid)
+                return StanzaError::conflict("the nickname is reserved");
+        } else if (const auto held = room.affiliates.find(out.jid); held != room.affiliates.end()) {
+            out.nick = held->second.nick;
+        }
     } else if (occupant != nullptr) {
         out.jid = occupant->account;
     } else {
@@ -68,60 +75,25 @@ bool keeps_owner(const Room& room, const std::vector<Change>& changes) {
 }
 
 void apply_role(Step& step, const Change& change, const std::string& actor) {
-    if (*change.role != Role::none)
-        return step.set_role(*change.occupant, *change.role, change.reason, actor);
     About what;
-    what.status = {307};
     what.reason = change.reason;
     what.actor = actor;
+    if (*change.role != Role::none) return step.set_role(*change.occupant, *change.role, what);
+    what.status = {307};
     step.remove(*change.occupant, std::move(what));
 }
 
 /// §9.3: somebody who is not there hears that his standing has changed, with status 101.
-void tell_absent(Step& step, const Change& change) {
-    if (change.jid.local().empty() || *change.affiliation < Affiliation::member) return;
+void tell_absent(Step& step, const Jid& who, Affiliation affiliation, const std::string& reason) {
+    if (who.local().empty() || affiliation < Affiliation::member) return;
     Element message("message", ns::client);
     Element x("x", ns::muc_user);
     Element item("item", ns::muc_user);
-    item.set("affiliation", name_of(*change.affiliation))
-        .set("role", "none")
-        .set("jid", change.jid.to_string());
-    if (!change.reason.empty()) item.add_text_child("reason", ns::muc_user, change.reason);
+    item.set("affiliation", name_of(affiliation)).set("role", "none").set("jid", who.to_string());
+    if (!reason.empty()) item.add_text_child("reason", ns::muc_user, reason);
     x.add(std::move(item)).add(Element("status", ns::muc_user).set("code", "101"));
     message.add(std::move(x));
-    step.ctx.cluster().route_from_service(message, step.room.jid, change.jid, step.batch);
-}
-
-void apply_affiliation(Step& step, const Change& change, const std::string& actor) {
-    auto& room = step.room;
-    std::vector<std::string> touched;
-    std::map<std::string, Affiliation> before;
-    for (const auto& [nick, occupant] : room.occupants) {
-        if (occupant.account != change.jid && occupant.account.domain_jid() != change.jid) continue;
-        touched.push_back(nick);
-        before[nick] = room.affiliation_of(occupant.account);
-    }
-    step.set_affiliation(change.jid, *change.affiliation, change.nick, change.reason);
-    for (const auto& nick : touched) {
-        auto* occupant = room.find(nick);
-        const auto now = room.affiliation_of(occupant->account);
-        if (now == before[nick]) continue;
-        About what;
-        what.reason = change.reason;
-        what.actor = actor;
-        if (now == Affiliation::outcast || (room.config.members_only && now < Affiliation::member)) {
-            what.status = {now == Affiliation::outcast ? 301 : 321};
-            step.remove(*occupant, std::move(what));
-            continue;
-        }
-        // Voice or moderator status that was granted for the stay is not taken by a lesser change.
-        const auto standard = default_role(now, room.config.moderated);
-        const bool was_tied = before[nick] >= Affiliation::admin;
-        occupant->role = was_tied ? standard : std::max(occupant->role, standard);
-        step.save(*occupant);
-        step.show(*occupant, what);
-    }
-    if (touched.empty()) tell_absent(step, change);
+    step.ctx.cluster().route_from_service(message, step.room.jid, who, step.batch);
 }
 
 /// §9.5, §9.8, §10.6: who may read which list.
@@ -133,6 +105,37 @@ bool may_read(Step& step, Affiliation list) {
 }
 
 }  // namespace
+
+void change_affiliation(Step& step, const Jid& who, Affiliation affiliation, const std::string& nick,
+                        const std::string& reason, const std::string& actor) {
+    auto& room = step.room;
+    std::vector<std::string> touched;
+    std::map<std::string, Affiliation> before;
+    for (const auto& [name, occupant] : room.occupants) {
+        if (occupant.account != who && occupant.account.domain_jid() != who) continue;
+        touched.push_back(name);
+        before[name] = room.affiliation_of(occupant.account);
+    }
+    step.set_affiliation(who, affiliation, nick, reason);
+    for (const auto& name : touched) {
+        auto* occupant = room.find(name);
+        const auto now = room.affiliation_of(occupant->account);
+        if (now == before[name]) continue;
+        About what;
+        what.reason = reason;
+        what.actor = actor;
+        if (now == Affiliation::outcast || (room.config.members_only && now < Affiliation::member)) {
+            what.status = {now == Affiliation::outcast ? 301 : 321};
+            step.remove(*occupant, std::move(what));
+            continue;
+        }
+        // Voice or moderator status that was granted for the stay is not taken by a lesser change.
+        const auto standard = default_role(now, room.config.moderated);
+        const bool was_tied = before[name] >= Affiliation::admin;
+        step.set_role(*occupant, was_tied ? standard : std::max(occupant->role, standard), what);
+    }
+    if (touched.empty() && who != step.input.from.bare()) tell_absent(step, who, affiliation, reason);
+}
 
 void admin_get(Step& step, const Element& query) {
     const auto* asked = query.find("item", ns::muc_admin);
@@ -191,7 +194,7 @@ void admin_set(Step& step, const Element& query) {
                 there = there || &occupant == change.occupant;
             if (there) apply_role(step, change, actor);
         } else {
-            apply_affiliation(step, change, actor);
+            change_affiliation(step, change.jid, *change.affiliation, change.nick, change.reason, actor);
         }
     }
     step.answer({});

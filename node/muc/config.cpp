@@ -1,5 +1,6 @@
 #include "muc/config.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/text.hpp"
@@ -57,6 +58,29 @@ std::optional<std::size_t> read_size(std::string_view text) {
     return value;
 }
 
+constexpr Role present_roles[] = {Role::moderator, Role::participant, Role::visitor};
+
+/// Roles that an occupant can have, by name; nothing if one is none.
+std::optional<std::set<Role>> read_roles(const std::vector<std::string>& names) {
+    std::set<Role> out;
+    for (const auto& name : names) {
+        const auto role = read_role(name);
+        if (!role || *role == Role::none) return std::nullopt;
+        out.insert(*role);
+    }
+    return out;
+}
+
+std::vector<std::string> words(std::string_view text) {
+    std::vector<std::string> out;
+    while (!text.empty()) {
+        const auto end = std::min(text.find(' '), text.size());
+        if (end > 0) out.emplace_back(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return out;
+}
+
 std::string var(std::string_view name) { return std::string(prefix) + std::string(name); }
 
 }  // namespace
@@ -71,6 +95,9 @@ std::string RoomConfig::encode() const {
     for (const auto& one : switches) out.set(one.var, this->*one.value ? "1" : "0");
     out.set("whois", shows_jids ? "anyone" : "moderators").set("allowpm", pm_name(private_messages));
     out.set("maxusers", std::to_string(max_users)).set("locked", locked ? "1" : "0");
+    std::string shown;
+    for (const auto role : shown_roles) shown.append(shown.empty() ? "" : " ").append(name_of(role));
+    out.set("presencebroadcast", shown);
     return out.to_string();
 }
 
@@ -89,6 +116,8 @@ std::optional<RoomConfig> RoomConfig::decode(std::string_view text) {
     out.private_messages = read_pm(in->attr("allowpm")).value_or(Role::visitor);
     out.max_users = read_size(in->attr("maxusers")).value_or(max_occupants);
     out.locked = in->attr("locked") == "1";
+    if (in->has_attr("presencebroadcast"))
+        out.shown_roles = read_roles(words(in->attr("presencebroadcast"))).value_or(out.shown_roles);
     return out;
 }
 
@@ -128,6 +157,12 @@ Element RoomConfig::form(const std::string& room) const {
     }
     if (!listed) size.options.emplace_back("", std::to_string(max_users));
     fields.push_back(std::move(size));
+    FormField shown{var("presencebroadcast"), "list-multi", "Roles whose presence is broadcast", {}, {}};
+    for (const auto role : present_roles) {
+        shown.options.emplace_back("", name_of(role));
+        if (shown_roles.contains(role)) shown.values.emplace_back(name_of(role));
+    }
+    fields.push_back(std::move(shown));
     return make_form("form", form_type, fields, "Configuration of " + room);
 }
 
@@ -166,6 +201,11 @@ Result<RoomConfig, StanzaError> RoomConfig::with(const SubmittedForm& form) cons
         const auto role = read_pm(*pm);
         if (!role) return bad("allowpm is anyone, participants, moderators or none");
         out.private_messages = *role;
+    }
+    if (const auto given = form.values.find(var("presencebroadcast")); given != form.values.end()) {
+        auto roles = read_roles(given->second);
+        if (!roles) return bad("presencebroadcast is of moderator, participant and visitor");
+        out.shown_roles = std::move(*roles);
     }
     if (const auto size = form.first(var("maxusers"))) {
         const auto value = *size == "none" || size->empty() ? std::optional(max_occupants) : read_size(*size);

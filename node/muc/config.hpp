@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,8 @@ struct RoomConfig {
     bool archived = true;
     Role private_messages = Role::visitor;  ///< least role that may send them; `none`: nobody may
     std::size_t max_users = max_occupants;
+    /// Whose presence others see; nobody else's is broadcast.
+    std::set<Role> shown_roles{Role::visitor, Role::participant, Role::moderator};
 
     bool locked = true;  ///< not configured yet: only the owner gets in (§10.1)
     std::string secret;  ///< key of the occupant ids (XEP-0421)

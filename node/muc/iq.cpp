@@ -24,8 +24,8 @@ Element room_info(const Room& room) {
         query.add(Element("feature", ns::disco_info).set("var", name));
     };
     for (const auto& name :
-         {ns::muc, ns::disco_info, ns::disco_items, ns::ping, ns::occupant_id, ns::self_ping_optimization,
-          std::string_view("http://jabber.org/protocol/muc#stable_id"),
+         {ns::muc, ns::disco_info, ns::disco_items, ns::ping, ns::registration, ns::occupant_id,
+          ns::self_ping_optimization, std::string_view("http://jabber.org/protocol/muc#stable_id"),
           std::string_view("http://jabber.org/protocol/muc#request")}) {
         feature(name);
     }
@@ -54,6 +54,7 @@ Element room_items(const Room& room, bool inside) {
     Element query("query", ns::disco_items);
     if (!room.config.is_public && !inside) return query;
     for (const auto& [nick, occupant] : room.occupants) {
+        if (!room.shows(occupant)) continue;
         query.add(Element("item", ns::disco_items)
                       .set("jid", room.occupant_jid(nick).to_string())
                       .set("name", nick));
@@ -176,9 +177,13 @@ void decide_iq(Step& step) {
     const bool set = type == "set";
     if (payload.is("query", ns::muc_owner)) return set ? owner_set(step, payload) : owner_get(step);
     if (payload.is("query", ns::muc_admin)) return set ? admin_set(step, payload) : admin_get(step, payload);
+    if (payload.is("query", ns::registration))
+        return set ? registration_set(step, payload) : registration_get(step);
     if (payload.ns() == ns::mam) return archive(step, payload);
     const bool inside = step.sender != nullptr || step.sender_affiliation() >= Affiliation::member;
     if (!set && (payload.is("query", ns::disco_info) || payload.is("query", ns::disco_items))) {
+        if (payload.ns() == ns::disco_info && payload.attr("node") == "x-roomuser-item")
+            return step.answer(reserved_nick(step));
         if (!payload.attr("node").empty()) return step.refuse(StanzaError::item_not_found());
         return step.answer(payload.ns() == ns::disco_info ? room_info(room) : room_items(room, inside));
     }

@@ -95,7 +95,7 @@ void welcome(Step& step, const Occupant& self, const Element& x, bool created) {
     auto& room = step.room;
     const About plain;
     for (const auto& [nick, other] : room.occupants) {
-        if (&other == &self) continue;
+        if (&other == &self || !room.shows(other)) continue;
         const auto text = step.presence(other, self, plain, false).to_string(ns::client);
         step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
     }
@@ -103,6 +103,10 @@ void welcome(Step& step, const Occupant& self, const Element& x, bool created) {
     if (room.config.shows_jids) own.self_status.push_back(100);
     if (room.config.archived) own.self_status.push_back(170);
     if (created) own.self_status.push_back(201);
+    // The nickname is not spelt as the client sent it: it was prepared (RFC 7622 §3.4).
+    const auto sent = step.xml.attr("to");
+    if (sent.substr(std::min(sent.find('/'), sent.size() - 1) + 1) != self.nick)
+        own.self_status.push_back(210);
     const auto text = step.presence(self, self, own, true).to_string(ns::client);
     step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
     send_past(step, x);
@@ -122,6 +126,9 @@ std::optional<StanzaError> refuse_join(Step& step, const std::string& nick, cons
     }
     const auto* holder = room.find(nick);
     if (holder != nullptr && holder->account != step.input.from.bare()) return StanzaError::conflict();
+    const auto* registered = room.holder_of(nick);
+    if (registered != nullptr && *registered != step.input.from.bare())
+        return StanzaError::conflict("the nickname is reserved");
     if (holder == nullptr && affiliation < Affiliation::admin &&
         room.occupants.size() >= room.config.max_users) {
         return StanzaError::service_unavailable("the room is full");
@@ -172,6 +179,7 @@ void join(Step& step, const std::string& nick, const Element& x) {
         occupant.account = bare;
         occupant.role = default_role(room.affiliation_of(bare), room.config.moderated);
     }
+    room.gone.erase(nick);
     occupant.sessions.push_back({step.input.sid, step.input.from, clean(step.xml)});
     step.save(occupant);
     step.show(occupant, {}, step.input.sid);
@@ -181,7 +189,9 @@ void join(Step& step, const std::string& nick, const Element& x) {
 void change_nick(Step& step, const std::string& nick) {
     auto& room = step.room;
     auto* holder = room.find(nick);
-    if (holder != nullptr && holder->account != step.sender->account) {
+    const auto* registered = room.holder_of(nick);
+    if ((holder != nullptr && holder->account != step.sender->account) ||
+        (registered != nullptr && *registered != step.sender->account)) {
         step.refuse(StanzaError::conflict());
         return;
     }
@@ -192,6 +202,8 @@ void change_nick(Step& step, const std::string& nick) {
     step.show(*step.sender, leaving);
     // All clients behind the old nickname come along; they may find others of the account behind the new one.
     Occupant moved = std::move(*step.sender);
+    if (room.shows(moved)) room.remember_gone(moved.nick, step.at);
+    room.gone.erase(nick);
     room.occupants.erase(std::string(moved.nick));
     auto& occupant = room.occupants[nick];
     if (occupant.sessions.empty()) {
@@ -245,6 +257,30 @@ void tell_gone(Step& step) {
     step.notice(step.input.sid, step.input.from, make_bytes(presence.to_string(ns::client)));
 }
 
+/// Who is there and who has left of late, once more: for a session that went on at another node, where
+/// presence on its way to it was lost. The router asks by a probe (Router::resync).
+void tell_state(Step& step) {
+    const auto& room = step.room;
+    const auto& self = *step.sender;
+    const auto tell = [&](const Element& presence) {
+        step.notice(step.input.sid, step.input.from,
+                    make_bytes(addressed(presence.to_string(ns::client), step.input.from)));
+    };
+    for (const auto& [nick, at] : room.gone) {
+        if (at < step.at - Room::gone_time || room.occupants.contains(nick)) continue;
+        Element presence("presence", ns::client);
+        presence.set("from", room.occupant_jid(nick).to_string()).set("type", "unavailable");
+        Element x("x", ns::muc_user);
+        x.add(Element("item", ns::muc_user).set("affiliation", "none").set("role", "none"));
+        presence.add(std::move(x));
+        tell(presence);
+    }
+    for (const auto& [nick, other] : room.occupants) {
+        if (&other != &self && room.shows(other)) tell(step.presence(other, self, {}, false));
+    }
+    tell(step.presence(self, self, {}, true));
+}
+
 }  // namespace
 
 bool is_join(const Element& stanza) {
@@ -258,7 +294,8 @@ void decide_presence(Step& step) {
     const auto type = step.xml.attr("type");
     if (type == "unavailable") return leave(step, {}, {});
     if (type == "error") return leave(step, {333}, "the client reports an error");
-    if (!type.empty()) return;  // subscriptions and probes mean nothing to a room
+    if (type == "probe" && step.sender != nullptr) return tell_state(step);
+    if (!type.empty()) return;  // subscriptions mean nothing to a room
     const std::string nick(step.to.resource());
     if (nick.empty()) return step.refuse(StanzaError::jid_malformed("a nickname is needed"));
     if (nick.size() > max_nick) return step.refuse(StanzaError::not_acceptable("the nickname is too long"));

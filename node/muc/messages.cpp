@@ -191,7 +191,7 @@ void voice(Step& step, const SubmittedForm& form) {
         if (step.sender->role < Role::moderator) return step.refuse(StanzaError::forbidden());
         auto* occupant = room.find(*nick);
         if (*allowed && occupant != nullptr && occupant->role == Role::visitor) {
-            step.set_role(*occupant, Role::participant, {}, {});
+            step.set_role(*occupant, Role::participant, {});
         }
         return;
     }

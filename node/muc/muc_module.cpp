@@ -33,6 +33,8 @@ struct MucModule::Live {
     muc::Room room;
     std::map<std::uint64_t, RoomInput> inbox;  ///< by position
     std::uint64_t position = 0;                ///< of the last input decided on
+    std::uint64_t safe = 0;                    ///< of the last one whose effects are safe
+    Origins taken;                             ///< inputs decided on, by sender
     bool loaded = false;
     bool running = false;
     bool lost = false;   ///< somebody else owns the room: a step was refused, or its partition has moved
@@ -56,6 +58,8 @@ MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     ctx.decide_get(target, QName{std::string(ns::ping), "ping"}, this, &MucModule::service_ping);
     ctx.on(Phase::act, this, &MucModule::arrived);
     ctx.on(Phase::act, this, &MucModule::started);
+    ctx.on(Phase::observe, this, &MucModule::carried);
+    ctx.on(Phase::act, this, &MucModule::fenced);
 }
 
 MucModule::~MucModule() = default;
@@ -161,6 +165,28 @@ void MucModule::partition_moved(const std::string& home, bool ours) {
     if (ours) asio::co_spawn(ctx_.cluster().io(), resume_rooms(home), asio::detached);
 }
 
+Verdict MucModule::carried(RoomsCarried& event) {
+    for (const auto& [jid, live] : rooms_) {
+        if (!live->loaded || live->lost || !live->room.exists) continue;
+        CarriedRoom room;
+        room.room = jid;
+        room.position = live->safe;
+        room.origins = live->taken;
+        for (const auto& [nick, occupant] : live->room.occupants) {
+            for (const auto& session : occupant.sessions)
+                room.occupants.push_back({jid, session.sid, live->room.encode(occupant, session), false});
+        }
+        event.rooms.push_back(std::move(room));
+    }
+    return Verdict::pass;
+}
+
+Verdict MucModule::fenced(RoomsFenced&) {
+    const auto served = served_;
+    for (const auto& home : served) partition_moved(home, true);
+    return Verdict::pass;
+}
+
 bool MucModule::owns(const muc::Room& room) const {
     return !partitioned_ || room.id == 0 || served_.contains(room.home);
 }
@@ -229,7 +255,8 @@ awaitable<bool> MucModule::load(LivePtr live) {
             }
         }
     }
-    live->position = state->position;
+    live->position = live->safe = state->position;
+    live->taken = state->origins;
     live->inbox.merge(inbox);
     if (room.exists) {
         for (const auto& put : state->occupants) {
@@ -295,6 +322,7 @@ awaitable<void> MucModule::work(LivePtr live) {
             continue;
         }
         live->position = position;
+        live->taken.take(input.origin);
         muc::Step step(live->room, ctx_, input, std::move(*stanza), position);
         decide(live, step);
         co_await commit(live, step);
@@ -403,18 +431,22 @@ awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
     }
     ++live->in_flight;
     auto later = std::move(step.later);
-    ctx_.cluster().submit(std::move(step.batch), [this, live, noticed = std::move(noticed)](bool ok) {
-        for (const auto& sid : noticed) {
-            if (const auto it = live->noticed.find(sid); --it->second == 0) live->noticed.erase(it);
-        }
-        --live->in_flight;
-        if (!ok && !live->lost) {
-            live->lost = true;
-            log_warn("room_lost", {{"room", live->room.jid.to_string()}});
-        }
-        if (live->in_flight == 0 || live->lost) live->settled.cancel();
-        if (!live->running) unload(live);
-    });
+    const auto position = step.batch.room_position;
+    ctx_.cluster().submit(std::move(step.batch),
+                          [this, live, position, noticed = std::move(noticed)](bool ok) {
+                              if (ok) live->safe = std::max(live->safe, position);
+                              for (const auto& sid : noticed) {
+                                  if (const auto it = live->noticed.find(sid); --it->second == 0)
+                                      live->noticed.erase(it);
+                              }
+                              --live->in_flight;
+                              if (!ok && !live->lost) {
+                                  live->lost = true;
+                                  log_warn("room_lost", {{"room", live->room.jid.to_string()}});
+                              }
+                              if (live->in_flight == 0 || live->lost) live->settled.cancel();
+                              if (!live->running) unload(live);
+                          });
     if (later) {
         ++live->reading;
         asio::co_spawn(ctx_.cluster().io(), answer_later(live, std::move(later), step.input, step.xml),

@@ -32,6 +32,8 @@ private:
     struct Live;
     using LivePtr = std::shared_ptr<Live>;
 
+    Verdict carried(RoomsCarried& event);
+    Verdict fenced(RoomsFenced& event);
     Verdict started(NodeStarted& event);
     Verdict arrived(RoomInputArrived& event);
     IqResult service_info(IqRequest& request, Batch& batch);

@@ -41,7 +41,9 @@ void configure(Step& step, const Element& x) {
         if (room.config.members_only && room.affiliation_of(occupant.account) < Affiliation::member) {
             out.push_back(nick);
         } else if (before.moderated && !room.config.moderated && occupant.role == Role::visitor) {
-            step.set_role(occupant, Role::participant, {}, {});
+            step.set_role(occupant, Role::participant, {});
+        } else if (const bool was = before.shown_roles.contains(occupant.role); was != room.shows(occupant)) {
+            was ? step.hide(occupant) : step.show(occupant, {}, occupant.sessions.back().sid);
         }
     }
     for (const auto& nick : out) {

@@ -1,5 +1,7 @@
 #include "muc/room.hpp"
 
+#include <algorithm>
+
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -57,6 +59,22 @@ std::string Room::encode(const Occupant& occupant, const OccupantSession& sessio
 void Room::remember(Timestamp at, std::string xml) {
     past.push_back({at, std::move(xml)});
     if (past.size() > kept_past) past.pop_front();
+}
+
+void Room::remember_gone(const std::string& nick, Timestamp at) {
+    std::erase_if(gone, [&](const auto& one) { return one.second < at - gone_time; });
+    if (gone.size() >= kept_gone) {
+        gone.erase(std::min_element(gone.begin(), gone.end(),
+                                    [](const auto& a, const auto& b) { return a.second < b.second; }));
+    }
+    gone[nick] = at;
+}
+
+const Jid* Room::holder_of(const std::string& nick) const {
+    for (const auto& [who, one] : affiliates) {
+        if (one.nick == nick && one.affiliation >= Affiliation::member) return &who;
+    }
+    return nullptr;
 }
 
 Affiliation Room::affiliation_of(const Jid& who) const {
@@ -119,6 +137,7 @@ void Room::forget() {
     affiliates.clear();
     occupants.clear();
     past.clear();
+    gone.clear();
 }
 
 }  // namespace hexad::muc

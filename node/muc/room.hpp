@@ -55,14 +55,18 @@ public:
     std::map<Jid, Affiliate> affiliates;
     std::map<std::string, Occupant> occupants;  ///< by nick
     std::deque<PastMessage> past;               ///< newest last
+    std::map<std::string, Timestamp> gone;      ///< nicknames that have left of late
 
     static constexpr std::size_t kept_past = 50;
+    static constexpr std::size_t kept_gone = 200;
+    static constexpr seconds gone_time{600};  ///< longer than a session waits to be resumed
 
     /// Takes over what the store has. False: the row cannot be read.
     bool read(const RoomRow& row);
     /// Puts an occupant back that the session log kept.
     bool read(const OccupantPut& put);
     void remember(Timestamp at, std::string xml);
+    void remember_gone(const std::string& nick, Timestamp at);
 
     Affiliation affiliation_of(const Jid& jid) const;  ///< of the bare JID, else of its domain
     std::size_t owners() const;
@@ -77,6 +81,10 @@ public:
     bool sees_jids(const Occupant& occupant) const {
         return config.shows_jids || occupant.role == Role::moderator;
     }
+    /// Whether others see this occupant's presence.
+    bool shows(const Occupant& occupant) const { return config.shown_roles.contains(occupant.role); }
+    /// Whose nickname this is by registration (§7.10); nullptr: nobody's.
+    const Jid* holder_of(const std::string& nick) const;
     void forget();  ///< back to a name without a room
 };
 

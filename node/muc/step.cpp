@@ -128,8 +128,10 @@ Element Step::presence(const Occupant& about, const Occupant& viewer, const Abou
 void Step::show(const Occupant& about, const About& what, const std::string& except) {
     // All viewers see one of two forms; what differs is only the address.
     std::string plain, with_jid;
+    const bool shown = room.shows(about);
     for (const auto& [nick, viewer] : room.occupants) {
         const bool self = &viewer == &about;
+        if (!self && !shown) continue;
         auto& text = room.sees_jids(viewer) ? with_jid : plain;
         std::string own;
         if (self) {
@@ -144,21 +146,32 @@ void Step::show(const Occupant& about, const About& what, const std::string& exc
     }
 }
 
+void Step::hide(const Occupant& about) {
+    About what;
+    what.leaves = true;
+    for (const auto& [nick, viewer] : room.occupants) {
+        if (&viewer == &about) continue;
+        const auto text = presence(about, viewer, what, false).to_string(ns::client);
+        for (const auto& session : viewer.sessions)
+            notice(session.sid, session.jid, make_bytes(addressed(text, session.jid)));
+    }
+}
+
 void Step::remove(Occupant& occupant, About what) {
     what.leaves = true;
     show(occupant, what);
+    if (room.shows(occupant)) room.remember_gone(occupant.nick, at);
     for (const auto& session : occupant.sessions) drop(session.sid);
     if (sender == &occupant) sender = nullptr;
     room.occupants.erase(std::string(occupant.nick));
 }
 
-void Step::set_role(Occupant& occupant, Role role, const std::string& reason, const std::string& actor) {
+void Step::set_role(Occupant& occupant, Role role, const About& what) {
+    const bool was_shown = room.shows(occupant);
     occupant.role = role;
     save(occupant);
-    About what;
-    what.reason = reason;
-    what.actor = actor;
     show(occupant, what);
+    if (was_shown && !room.shows(occupant)) hide(occupant);
 }
 
 // ---- state ----

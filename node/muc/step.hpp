@@ -63,7 +63,9 @@ public:
     void show(const Occupant& about, const About& what, const std::string& except = {});
     /// Shows the occupant out and takes it off the room.
     void remove(Occupant& occupant, About what);
-    void set_role(Occupant& occupant, Role role, const std::string& reason, const std::string& actor);
+    /// Others lose sight of an occupant who stays.
+    void hide(const Occupant& about);
+    void set_role(Occupant& occupant, Role role, const About& what);
 
     // ---- state ----
     void save_room() { room_changed_ = true; }
@@ -85,13 +87,21 @@ std::string addressed(std::string_view stanza, const Jid& to);
 /// `<reason/>`, `<password/>` and the like of an untrusted client, cut to a sane length.
 std::string short_text(const Element& parent, std::string_view name, std::string_view ns);
 
-// What becomes of a stanza: join.cpp, messages.cpp, iq.cpp, admin.cpp, owner.cpp. The room may not exist.
+// What becomes of a stanza: join.cpp, messages.cpp, iq.cpp, admin.cpp, owner.cpp, registration.cpp. The room
+// may not exist.
 void decide_presence(Step& step);
 void decide_message(Step& step);
 void decide_iq(Step& step);
 void admin_get(Step& step, const Element& query);
 void admin_set(Step& step, const Element& query);
 void owner_get(Step& step);
+void registration_get(Step& step);
+void registration_set(Step& step, const Element& query);
+/// §7.12: the nickname that is reserved for the sender.
+Element reserved_nick(const Step& step);
+/// Gives an account or a domain another affiliation, with all that follows for its occupants.
+void change_affiliation(Step& step, const Jid& who, Affiliation affiliation, const std::string& nick,
+                        const std::string& reason, const std::string& actor);
 void owner_set(Step& step, const Element& query);
 
 /// Accounts that a stanza names and that have to be in memory before it is decided on.

@@ -1,5 +1,6 @@
 #include "net/c2s_connection.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -27,6 +28,8 @@ awaitable<void> C2sConnection::serve(StreamSocket socket, bool direct_tls,
     if (auto session = std::move(connection.session_); session && session->wire == &connection) {
         context->router.stream_lost(session, connection.peer_closed_);
     }
+    // The stream ended while the router was binding or resuming: it may have attached a session.
+    if (connection.binding_) context->router.wire_lost(connection);
     co_await connection.stream_.close(seconds(2));
 }
 
@@ -85,10 +88,12 @@ void C2sConnection::input_window_open() { window_.cancel(); }
 
 awaitable<void> C2sConnection::watch() {
     const auto& limits = context_->limits;
+    const auto look =
+        std::clamp<milliseconds>(std::min(limits.idle, limits.write_stall) / 4, seconds(1), seconds(15));
     while (!closing_) {
         const auto now = SteadyClock::now();
         const auto wait =
-            step_ == Step::bound ? SteadyClock::duration(seconds(15)) : started_ + limits.authenticate - now;
+            step_ == Step::bound ? SteadyClock::duration(look) : started_ + limits.authenticate - now;
         if (wait <= SteadyClock::duration::zero()) {
             fail("connection-timeout", "not bound in time");
             co_return;
@@ -322,14 +327,18 @@ awaitable<void> C2sConnection::start_tls() {
 // ---- SASL ----
 
 awaitable<void> C2sConnection::sasl(const Element& element) {
-    const auto refuse = [&](std::string_view condition, std::string_view text = {}) {
+    const auto refuse = [&](std::string_view condition, std::string_view text = {}, bool guessed = false) {
         sasl_.reset();
         Element failure("failure", ns::sasl);
         failure.add(Element(condition, ns::sasl));
         if (!text.empty()) failure.add(Element("text", ns::sasl).set("xml:lang", "en").text(text));
         stream_.send(failure.to_string(ns::client));
         context_->failures->add();
-        if (++failures_ >= context_->limits.max_auth_failures)
+        // A client that cannot do what a mechanism asks for goes on to the next one: slixmpp 1.8 comes to
+        // PLAIN after six of them. Only who guesses passwords is sent away at once.
+        const auto& limits = context_->limits;
+        guesses_ += guessed ? 1 : 0;
+        if (guesses_ >= limits.max_auth_failures || ++failures_ >= limits.max_auth_attempts)
             fail("policy-violation", "too many failed attempts");
     };
     if (!secure()) {
@@ -385,7 +394,7 @@ awaitable<void> C2sConnection::sasl(const Element& element) {
                          "</challenge>");
             break;
         case SaslReply::Kind::failure:
-            refuse(reply.condition, reply.text);
+            refuse(reply.condition, reply.text, reply.guessed);
             break;
         case SaslReply::Kind::success:
             co_await finish_sasl(std::move(reply));
@@ -421,8 +430,10 @@ awaitable<void> C2sConnection::bind(const Element& iq) {
         co_return;
     }
     step_ = Step::bind;
+    binding_ = true;
     auto bound = co_await context_->router.bind(account_, request->child_text("resource", ns::bind), *this);
     if (closing_) co_return;
+    binding_ = false;
     if (!bound) {
         step_ = Step::features;
         answer_error(bound.error());
@@ -456,8 +467,10 @@ awaitable<void> C2sConnection::resume(const Element& element) {
         sm_failed("bad-request", false, 0);
         co_return;
     }
+    binding_ = true;
     auto resumed = co_await context_->router.resume(sid, account_, h, *this);
     if (closing_) co_return;
+    binding_ = false;
     if (!resumed) {
         sm_failed(resumed.error().condition, resumed.error().has_h, resumed.error().h);
         co_return;
@@ -502,6 +515,8 @@ awaitable<void> C2sConnection::enable(const Element& element) {
 }
 
 awaitable<void> C2sConnection::bound(Element element) {
+    // What a stanza causes may end this stream, and with it our hold on the session.
+    const auto session = session_;
     const auto& space = element.ns();
     if (space == ns::client) {
         const auto& name = element.name();
@@ -513,17 +528,17 @@ awaitable<void> C2sConnection::bound(Element element) {
         const auto from = element.attr("from");
         if (!from.empty()) {
             const auto jid = Jid::parse(from);
-            if (!jid || (*jid != session_->state.jid && *jid != session_->state.account->jid)) {
+            if (!jid || (*jid != session->state.jid && *jid != session->state.account->jid)) {
                 fail("invalid-from");
                 co_return;
             }
         }
-        context_->router.receive(session_, std::move(element));
+        context_->router.receive(session, std::move(element));
         co_return;
     }
     if (space == ns::sm) {
         if (element.name() == "r") {
-            context_->router.ack_requested(session_);
+            context_->router.ack_requested(session);
         } else if (element.name() == "a") {
             const auto text = element.attr("h");
             std::uint32_t h = 0;
@@ -532,13 +547,13 @@ awaitable<void> C2sConnection::bound(Element element) {
                 fail("policy-violation", "bad h");
             } else if (waiting_proof_) {
                 waiting_proof_ = false;
-                co_await context_->router.settle(session_, h);
-            } else if (session_->settled() && !session_->acknowledged(h)) {
+                co_await context_->router.settle(session, h);
+            } else if (session->settled() && !session->acknowledged(h)) {
                 // XEP-0198 §4: the client counts stanzas it was never sent.
                 stream_.send(
                     "<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"
                     "<handled-count-too-high xmlns='urn:xmpp:sm:3' h='" +
-                    std::to_string(h) + "' send-count='" + std::to_string(session_->sent_count()) +
+                    std::to_string(h) + "' send-count='" + std::to_string(session->sent_count()) +
                     "'/></stream:error></stream:stream>");
                 closing_ = true;
                 finished_.cancel();
@@ -551,7 +566,7 @@ awaitable<void> C2sConnection::bound(Element element) {
         co_return;
     }
     if (space == ns::csi) {
-        context_->router.set_inactive(session_, element.name() == "inactive");
+        context_->router.set_inactive(session, element.name() == "inactive");
         co_return;
     }
     fail("unsupported-stanza-type");

@@ -67,7 +67,9 @@ private:
     bool closing_ = false;      ///< our stream end is written; nothing more is
     bool peer_closed_ = false;  ///< `</stream:stream>` came
     bool waiting_proof_ = false;
-    int failures_ = 0;
+    bool binding_ = false;  ///< the router has been given this stream and has not answered
+    int failures_ = 0;      ///< SASL exchanges that failed
+    int guesses_ = 0;       ///< those of them that compared a password
     SteadyClock::time_point started_;
     SteadyClock::time_point last_read_;
     SteadyClock::time_point last_write_progress_;

@@ -22,9 +22,10 @@ struct C2sLimits {
     std::size_t max_unauthenticated_stanza = 16384;
     std::size_t max_outbox = 4u << 20;  ///< bytes the client may leave unread before its stream ends
     seconds authenticate{30};           ///< from accept to bound
-    seconds idle{900};        ///< silence after which the server asks; then the same again and it closes
-    seconds write_stall{60};  ///< the kernel took nothing for this long
-    int max_auth_failures = 3;
+    seconds idle{900};           ///< silence after which the server asks; then the same again and it closes
+    seconds write_stall{60};     ///< the kernel took nothing for this long
+    int max_auth_failures = 3;   ///< wrong passwords before the stream ends
+    int max_auth_attempts = 10;  ///< failures of any kind: a client may try all mechanisms that are offered
 };
 
 /// What every client connection of a node shares. Protocol thread.

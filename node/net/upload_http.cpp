@@ -1,5 +1,6 @@
 #include "net/upload_http.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <fcntl.h>
@@ -9,7 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <openssl/crypto.h>
 
@@ -101,15 +105,38 @@ std::string path_of(const HttpOptions& options, const std::string& id) {
     return options.files + '/' + id.substr(0, 2) + '/' + id;
 }
 
-/// What a crash has left, once it cannot belong to an upload under way at another node.
-void remove_leftovers(const std::string& folder) {
+/// Files that are too old; what a crash has left, once it cannot belong to an upload under way at another
+/// node; sums of former days.
+void remove_old(const std::string& folder, seconds retention) {
     std::error_code error;
-    const auto old = fs::file_time_type::clock::now() - std::chrono::hours(24);
+    const auto now = fs::file_time_type::clock::now();
+    std::uint64_t removed = 0;
     for (auto it = fs::recursive_directory_iterator(folder, error);
          !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
-        std::error_code ignored;
-        if (it->path().filename().string().find(".part") == std::string::npos) continue;
-        if (fs::last_write_time(it->path(), ignored) < old) fs::remove(it->path(), ignored);
+        std::error_code gone;
+        if (!it->is_regular_file(gone)) continue;
+        const auto& path = it->path();
+        const auto written = fs::last_write_time(path, gone);
+        if (gone) continue;
+        const bool passing = path.filename().string().find(".part") != std::string::npos ||
+                             path.parent_path().filename() == "quota";
+        const auto keep = passing ? seconds(2 * 86400) : retention;
+        if (keep.count() > 0 && written < now - keep && fs::remove(path, gone)) ++removed;
+    }
+    if (removed > 0) log_info("uploads_removed", {{"files", removed}});
+}
+
+/// Looks for what is too old as long as the disk threads run. In a cluster every node does: they share the
+/// folder.
+awaitable<void> keep_clean(std::string folder, seconds retention) {
+    const auto pause =
+        retention.count() == 0 ? seconds(3600) : std::clamp(retention / 10, seconds(1), seconds(3600));
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    for (;;) {
+        remove_old(folder, retention);
+        timer.expires_after(pause);
+        const auto [error] = co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+        if (error) co_return;
     }
 }
 
@@ -123,7 +150,7 @@ HttpResponse failed(const std::string& what, int error) {
 
 UploadHttp::UploadHttp(HttpOptions options, asio::any_io_executor disk)
     : options_(std::move(options)), disk_(std::move(disk)) {
-    remove_leftovers(options_.files);
+    asio::co_spawn(disk_, keep_clean(options_.files, options_.retention), asio::detached);
 }
 
 void UploadHttp::serve(HttpServer& server) {

@@ -14,7 +14,8 @@ namespace hexad {
 /// already, 411 no length, 413 longer than the slot, 415 another media type, 507 no room.
 class UploadHttp {
 public:
-    /// `disk`: threads for reading and writing files.
+    /// `disk`: threads for reading and writing files; what is older than `options.retention` is removed
+    /// there.
     UploadHttp(HttpOptions options, asio::any_io_executor disk);
     /// Registers the routes below `/upload/`.
     void serve(HttpServer& server);

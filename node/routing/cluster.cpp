@@ -1,5 +1,6 @@
 // A router in a cluster: what the streams tell it, batches that were refused, sessions that come and go
 // between nodes.
+#include "base/ids.hpp"
 #include "base/log.hpp"
 #include "hooks/module.hpp"
 #include "routing/router.hpp"
@@ -18,6 +19,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
     };
     events.route = [this](const RouteChange& change, std::uint64_t version) {
+        replace_namesake(change);
         apply_route(change);
         routes_.set_version(change.account, version);
     };
@@ -41,14 +43,15 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     events.account_changed = [this](const Jid& account) {
         accounts_.forget_missing(account);
         if (accounts_.find(account)) {
+            accounts_.mark_stale(account);
             asio::co_spawn(
                 io_,
-                [](AccountCache& cache, Jid jid) -> awaitable<void> {
-                    co_await cache.reload(std::move(jid));
-                }(accounts_, account),
+                [](AccountCache& cache, Jid jid) -> awaitable<void> { co_await cache.load(std::move(jid)); }(
+                                                     accounts_, account),
                 asio::detached);
         }
     };
+    join_recovery(events);
     backend.home_of_room = [this](const Jid& room) { return home_of_room(room); };
     backend.account_name = [this](AccountId id) { return accounts_.name_of(id); };
     backend.nodes_of_account = [this](const Jid& account) {
@@ -61,6 +64,103 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         }
         return nodes;
     };
+}
+
+/// Redis away, or back without what it knew (docs/delivery.md §7).
+void Router::join_recovery(ClusterEvents& events) {
+    events.active = [this](bool active) {
+        for (const auto& [sid, session] : sessions_) {
+            session->widen_window(!active);
+            if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
+        }
+    };
+    events.freeze = [this] {
+        for (const auto& [sid, session] : sessions_) session->freeze();
+    };
+    events.deliver_unlogged = [this](const Batch& batch) { return deliver_unlogged(batch); };
+    events.carried_sids = [this] {
+        std::vector<std::string> sids;
+        for (const auto& [sid, session] : sessions_) sids.push_back(sid);
+        return sids;
+    };
+    events.carried_session = [this](const std::string& sid) -> std::optional<CarriedSession> {
+        const auto session = find_session(sid);
+        if (!session) return std::nullopt;
+        auto out = session->carried();
+        const auto last = out.record.last;
+        out.record = record_of(session);
+        out.record.last = last;
+        out.record.in = session->in_safe;
+        if (session->closing) out.record.phase = SessionPhase::ending;
+        return out;
+    };
+    events.refilled = [this](const std::string& sid, std::uint64_t base, const std::vector<LogEntry>& late) {
+        if (const auto session = find_session(sid)) session->refilled(base, late);
+    };
+    events.carried_rooms = [this] {
+        std::vector<CarriedRoom> rooms;
+        RoomsCarried event{rooms};
+        hooks_.run(event);
+        return rooms;
+    };
+    events.known_routes = [this] {
+        std::vector<std::pair<Jid, RouteEntry>> out;
+        routes_.for_each([&out](const Jid& account, const Route& route) {
+            for (const auto& entry : route.sessions) out.emplace_back(account, entry);
+        });
+        return out;
+    };
+    events.route_version = [this](const Jid& account) { return routes_.version_of(account); };
+    events.route_gone = [this](const Jid& account, const RouteEntry& entry) {
+        if (routes_.find_sid(account, entry.sid) == nullptr) return;
+        RouteChange change;
+        change.account = account;
+        change.entry = entry;
+        change.ended = change.moves_version = true;
+        if (entry.available)
+            change.broadcast = make_presence(entry.jid, {}, "unavailable").to_string(ns::client);
+        apply_route(change);
+    };
+    events.fenced = [this] {
+        std::vector<SessionPtr> all;
+        for (const auto& [sid, session] : sessions_) all.push_back(session);
+        for (const auto& session : all) drop(session);
+        RoomsFenced event;
+        hooks_.run(event);
+    };
+}
+
+/// A batch whose effects all concern sessions of this node, while nobody reaches Redis: delivered, not
+/// counted.
+bool Router::deliver_unlogged(const Batch& batch) {
+    const bool needs_redis = batch.room_step || batch.origin.source.empty() || !batch.sessions.empty() ||
+                             !batch.filling.empty() || !batch.room_inputs.empty() ||
+                             !batch.occupants.empty() || !batch.routes.empty() || !batch.accounts.empty() ||
+                             !batch.documents.empty() || !batch.offline.empty();
+    if (needs_redis) return false;
+    for (const auto& append : batch.appends) {
+        const auto target = find_session(append.sid);
+        const bool waits = append.kind != EntryKind::iq && append.kind != EntryKind::transient;
+        if (!target || target->closing || (waits && target->mode == SessionMode::filling)) return false;
+    }
+    for (const auto& notice : batch.notices) {
+        const auto* route = routes_.find(notice.account);
+        if (route == nullptr) continue;
+        for (const auto& entry : route->sessions) {
+            if (entry.node != options_.node) return false;
+        }
+    }
+    for (const auto& append : batch.appends) {
+        LogEntry entry;
+        entry.kind = append.kind;
+        entry.origin = append.origin;
+        entry.stanza_id = append.stanza_id;
+        entry.co_targets = append.co_targets;
+        entry.xml = append.xml;
+        if (const auto target = find_session(append.sid)) target->entry_unlogged(entry);
+    }
+    for (const auto& notice : batch.notices) deliver_notice(notice);
+    return true;
 }
 
 // ---- batches that were decided on something that has changed ----
@@ -112,10 +212,10 @@ awaitable<void> Router::decide_again(SessionPtr session) {
     }
     if (session->reload_accounts) {
         session->reload_accounts = false;
-        co_await accounts_.reload(session->state.account->jid);
+        co_await accounts_.reload(session->state.account->jid, true);
         for (const auto& xml : again) {
             if (const auto to = Jid::parse(xml.attr("to")); to && accounts_.find(to->bare()))
-                co_await accounts_.reload(to->bare());
+                co_await accounts_.reload(to->bare(), true);
         }
     } else {
         // The change that refused us is on its way through the stream.
@@ -196,7 +296,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     session->detach();
     if (!decode_state(record.state, *session))
         log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
-    session->restore(claimed.entries);
+    session->restore(claimed);
     session->route = route_entry(session->state, options_.node);
     session->routed = true;
     session->wants_tick = [this, weak = std::weak_ptr(session)] {
@@ -254,8 +354,21 @@ awaitable<bool> Router::evict_remote(Jid full) {
     co_return was_available;
 }
 
+/// Two nodes bound one full JID at the same moment. All nodes see the changes in one order: the later session
+/// stays, the carrier of the earlier one ends it.
+void Router::replace_namesake(const RouteChange& change) {
+    if (change.ended || routes_.find_sid(change.account, change.entry.sid) != nullptr) return;
+    const auto* former = routes_.find_session(change.entry.jid);
+    if (former == nullptr || former->node != options_.node) return;
+    const auto session = find_session(former->sid);
+    if (!session || session->closing) return;
+    session->replaced = true;
+    kick(session, "conflict", "replaced by a new session");
+}
+
 void Router::resync(const SessionPtr& session) {
     greet(session);
+    if (!session->state.rooms.empty()) asio::co_spawn(io_, refresh_rooms(session), asio::detached);
     // Who went away while the session was between two nodes is not in any log; the client hears it now.
     const auto& account = *session->state.account;
     for (const auto& [jid, item] : account.roster) {
@@ -266,6 +379,27 @@ void Router::resync(const SessionPtr& session) {
         if (!online)
             session->push(
                 make_bytes(make_presence(jid.bare(), account.jid, "unavailable").to_string(ns::client)));
+    }
+}
+
+awaitable<void> Router::refresh_rooms(SessionPtr session) {
+    const auto rooms = session->state.rooms;
+    for (const auto& occupant : rooms) {
+        if (cluster_ != nullptr && needs_room_home(occupant)) {
+            const auto row = co_await store_.load_room(occupant.bare());
+            if (!row || !*row) continue;
+            learn_room_home(occupant.bare(), (*row)->home_node);
+        }
+        if (session->finished) co_return;
+        RoomInput input;
+        input.room = occupant.bare();
+        input.origin = {"resync:" + session->state.sid + ':' + random_id(6), 1, 0};
+        input.sid = session->state.sid;
+        input.from = session->state.jid;
+        input.xml = make_bytes(make_presence(session->state.jid, occupant, "probe").to_string(ns::client));
+        Batch batch;
+        batch.room_inputs.push_back(std::move(input));
+        submit(std::move(batch));
     }
 }
 
@@ -289,11 +423,23 @@ bool Router::needs_room_home(const Jid& to) const {
 }
 
 awaitable<void> Router::load_room_home(SessionPtr session, Jid room) {
+    // Only who enters makes a room; whatever else is sent to a name that nobody uses is refused here.
+    const auto& stanza = session->unread.front();
+    const bool enters = stanza.name() == "presence" && !stanza.has_attr("type") &&
+                        stanza.find("x", ns::muc) != nullptr && Jid::parse(stanza.attr("to"))->is_full();
     for (;;) {
-        // The row decides where a room lives: two first joins on two nodes end in one room.
-        const auto found = co_await store_.create_room(room, options_.node, {});
-        if (found) {
-            learn_room_home(room, found->room.home_node);
+        if (enters) {
+            // The row decides where a room lives: two first joins on two nodes end in one room.
+            if (const auto found = co_await store_.create_room(room, options_.node, {})) {
+                learn_room_home(room, found->room.home_node);
+                break;
+            }
+        } else if (const auto found = co_await store_.load_room(room)) {
+            if (*found) {
+                learn_room_home(room, (*found)->home_node);
+            } else {
+                session->homeless = room;
+            }
             break;
         }
         if (session->finished) break;

@@ -296,6 +296,11 @@ bool Router::decide_iq(Stanza& stanza, const SessionPtr& session,
     request.account = account;
     const QName payload{children.front()->ns(), children.front()->name()};
     if (const auto* decision = hooks_.find_decision(target, request.iq.is_set, payload)) {
+        if (request.iq.is_set && !committer_.store_up()) {
+            // What cannot be stored is not changed either; the client may ask again.
+            refuse(stanza, session, StanzaError::try_again(), batch);
+            return true;
+        }
         auto result = (*decision)(request, batch);
         for (auto& bytes : request.before) session->push(std::move(bytes));
         reply_iq(stanza, session, std::move(result), batch);

@@ -132,6 +132,7 @@ awaitable<void> Router::fill(SessionPtr session) {
             co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
             continue;
         }
+        session->filled = std::max(session->filled, filled->batch);
         for (const auto& entry : filled->entries) session->entry(entry);
         if (filled->finished) session->mode = SessionMode::live;
     }

@@ -77,6 +77,18 @@ awaitable<error_code> Router::start() {
     co_return error_code{};
 }
 
+/// XEP-0045 §11.2: whoever cannot resume loses its places in rooms with this stream.
+void Router::tell_rooms_close(const SessionPtr& session) {
+    for (const auto& occupant : session->state.rooms) {
+        auto presence = make_presence(occupant, session->state.jid, "unavailable");
+        Element x("x", ns::muc_user);
+        x.add(Element("item", ns::muc_user).set("affiliation", "none").set("role", "none"));
+        for (const auto* code : {"110", "332"}) x.add(Element("status", ns::muc_user).set("code", code));
+        presence.add(std::move(x));
+        session->push(make_bytes(presence.to_string(ns::client)));
+    }
+}
+
 awaitable<void> Router::stop() {
     stopping_ = true;
     std::vector<SessionPtr> all;
@@ -90,6 +102,7 @@ awaitable<void> Router::stop() {
     }
     for (const auto& session : all) {
         if (auto* wire = session->wire) {
+            if (!session->resumable) tell_rooms_close(session);
             stream_lost(session, false);
             wire->end("system-shutdown", "");
         }
@@ -158,6 +171,11 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
         forget(session);
         co_return StanzaError::try_again();
     }
+    // What is meant for the session goes by the routes: it is theirs before its client hears that it is
+    // bound.
+    for (int i = 0; i < 5000 && !session->closing && routes_.find_sid(bare, session->state.sid) == nullptr;
+         ++i)
+        co_await pause(io_, milliseconds(1));
     co_return session;
 }
 
@@ -241,7 +259,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     session->state.epoch = claimed->record.epoch;
     if (session->restored) {
-        session->restore(claimed->entries);
+        session->restore(*claimed);
         session->wants_tick = [this, weak = std::weak_ptr(session)] {
             if (auto s = weak.lock()) ticking_.insert(s);
         };
@@ -284,6 +302,14 @@ void Router::stream_lost(const SessionPtr& session, bool clean) {
     batch.sessions.push_back(record_of(session));
     submit(std::move(batch));
     if (session->over_limit()) begin_end(session);
+}
+
+void Router::wire_lost(const Wire& wire) {
+    std::vector<SessionPtr> attached;
+    for (const auto& [sid, session] : sessions_) {
+        if (session->wire == &wire) attached.push_back(session);
+    }
+    for (const auto& session : attached) stream_lost(session, false);
 }
 
 awaitable<void> Router::drop_inherited(SessionPtr session) {

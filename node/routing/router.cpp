@@ -41,7 +41,7 @@ std::size_t Router::attached() const {
                                                   [](const auto& s) { return s.second->wire != nullptr; }));
 }
 
-void Router::receive(const SessionPtr& session, Element stanza) {
+void Router::receive(SessionPtr session, Element stanza) {
     if (session->finished) return;
     ++session->in_read;
     session->unread.push_back(std::move(stanza));
@@ -51,7 +51,7 @@ void Router::receive(const SessionPtr& session, Element stanza) {
 void Router::pump(const SessionPtr& session) {
     while (!session->loading && !session->deciding_again && !session->unread.empty() && !session->finished) {
         const auto to = Jid::parse(session->unread.front().attr("to"));
-        if (to && cluster_ != nullptr && needs_room_home(*to)) {
+        if (to && cluster_ != nullptr && session->homeless != to->bare() && needs_room_home(*to)) {
             session->loading = true;
             asio::co_spawn(io_, load_room_home(session, to->bare()), asio::detached);
             return;
@@ -64,6 +64,12 @@ void Router::pump(const SessionPtr& session) {
                 return;
             }
         }
+        if (cluster_ != nullptr && !accounts_.is_loaded(session->state.account->jid)) {
+            session->loading = true;
+            asio::co_spawn(io_, load_for(session, {session->state.account->jid}), asio::detached);
+            return;
+        }
+        session->homeless = {};
         Element xml = std::move(session->unread.front());
         session->unread.pop_front();
         decide(session, std::move(xml));
@@ -113,7 +119,9 @@ void Router::decide(const SessionPtr& session, Element xml) {
             return;
         }
         stanza.to = std::move(*to);
-        stanza.xml.set("to", stanza.to.to_string());
+        // A room tells who enters when his nickname was prepared (status 210): it sees what was sent.
+        const bool enters = stanza.kind == StanzaKind::presence && !is_local_host(stanza.to.domain());
+        if (!enters) stanza.xml.set("to", stanza.to.to_string());
     }
     StanzaFromClient event{session->state, stanza, input->batch, std::nullopt};
     if (hooks_.run(event) == Verdict::handled) {

@@ -63,10 +63,13 @@ public:
     /// Enables stream management; false if it was enabled before. Resolves when it is safe.
     awaitable<bool> enable(SessionPtr session, bool resumable, seconds wanted);
     /// A stanza of the client, in the order of the stream.
-    void receive(const SessionPtr& session, Element stanza);
+    /// By value: what the stanza causes may end the stream, and its hold on the session.
+    void receive(SessionPtr session, Element stanza);
     /// The stream went away without a word (`clean` = `</stream:stream>`): the session waits for a resume, or
     /// ends.
     void stream_lost(const SessionPtr& session, bool clean);
+    /// A stream ended while bind() or resume() had it: whatever they attached to it goes on without.
+    void wire_lost(const Wire& wire);
     /// Ends a session now: the client is told `condition`.
     void kick(const SessionPtr& session, std::string condition, std::string text);
     /// The client sent `<r/>`: answered with what is safe now or within a tenth of a second, and again when
@@ -155,6 +158,7 @@ private:
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
     void forget(const SessionPtr& session);
+    void tell_rooms_close(const SessionPtr& session);
     awaitable<void> drop_inherited(SessionPtr session);
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
@@ -164,11 +168,16 @@ private:
                  const CommitOutcome& outcome);
     awaitable<void> decide_again(SessionPtr session);
     void drop(const SessionPtr& session);
+    void join_recovery(ClusterEvents& events);
+    bool deliver_unlogged(const Batch& batch);
     bool needs_room_home(const Jid& to) const;
     awaitable<void> load_room_home(SessionPtr session, Jid room);
+    /// Asks the rooms of a session for their present state: notices on their way to it were lost.
+    awaitable<void> refresh_rooms(SessionPtr session);
     awaitable<SessionPtr> build(ClaimedSession claimed);
     awaitable<bool> evict_remote(Jid full);
     void resync(const SessionPtr& session);
+    void replace_namesake(const RouteChange& change);
 
     asio::io_context& io_;
     ClusterBackend* cluster_ = nullptr;  ///< nullptr on a single node

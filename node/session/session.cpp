@@ -78,20 +78,93 @@ void Session::committed(const SlotPtr& slot, std::uint64_t position) {
 }
 
 void Session::entry(const LogEntry& entry) {
+    if (refilling_) return;                        // the answer to the refill has it
     if (entry.position <= last_position_) return;  // told twice: by the log and by a hint
     last_position_ = entry.position;
-    auto slot = std::make_shared<Slot>();
-    slot->xml = entry.xml;
-    slot->kind = entry.kind;
-    slot->logged = true;
-    slot->position = entry.position;
-    slot->generation = generation_;
+    if (taken_.has(entry.origin)) return;  // delivered while the log was away
+    auto slot = slot_of(entry);
     if (live()) {
         slot->number = ++next_number_;
         to_number_.push_back(slot);
     }
     append(slot);
     number_pending();
+}
+
+Session::SlotPtr Session::slot_of(const LogEntry& entry) {
+    auto slot = std::make_shared<Slot>();
+    slot->xml = entry.xml;
+    slot->kind = entry.kind;
+    slot->logged = true;
+    slot->position = entry.position;
+    slot->generation = generation_;
+    slot->entry = std::make_shared<const LogEntry>(entry);
+    taken_.take(entry.origin);
+    return slot;
+}
+
+void Session::freeze() {
+    if (frozen_) return;
+    frozen_ = true;
+    // Numbers under way may be in the log or not; from here on those in memory count.
+    ++generation_;
+    to_number_.clear();
+    for (auto& slot : slots_) {
+        slot->generation = generation_;
+        if (live() && slot->number != 0) slot->ready = slot->numbered = true;
+    }
+    flush();
+}
+
+void Session::entry_unlogged(const LogEntry& entry) {
+    if (taken_.has(entry.origin)) return;
+    auto slot = slot_of(entry);
+    if (live()) {
+        slot->number = ++next_number_;
+        slot->ready = slot->numbered = true;
+    }
+    append(std::move(slot));
+    flush();
+}
+
+CarriedSession Session::carried() {
+    refilling_ = true;
+    handed_in_.clear();
+    CarriedSession out;
+    for (const auto& slot : slots_) {
+        if (!slot->logged || !slot->entry) continue;
+        handed_in_.push_back(slot);
+        out.entries.push_back(*slot->entry);
+        out.entries.back().number = slot->numbered ? slot->number : 0;
+    }
+    out.origins = taken_;
+    out.filled = filled;
+    out.route = route;
+    out.record.last = last_position_;
+    return out;
+}
+
+void Session::refilled(std::uint64_t base, const std::vector<LogEntry>& extra) {
+    refilling_ = frozen_ = false;
+    ack_position_ = ack_passed_ = base;
+    last_position_ = base + handed_in_.size();
+    ++generation_;
+    to_number_.clear();
+    for (std::size_t i = 0; i < handed_in_.size(); ++i) {
+        const auto& slot = handed_in_[i];
+        slot->position = base + i + 1;
+        if (slot->gone) ack_position_ = std::max(ack_position_, slot->position);
+    }
+    handed_in_.clear();
+    for (auto& slot : slots_) {
+        slot->generation = generation_;
+        // What was not written yet gets its number in the log first, under the new position.
+        if (live() && slot->logged && !slot->numbered && slot->position != 0) to_number_.push_back(slot);
+    }
+    for (const auto& late : extra) entry(late);
+    if (ack_position_ > ack_passed_) schedule_tick();
+    number_pending();
+    flush();
 }
 
 void Session::number_pending() {
@@ -110,7 +183,7 @@ void Session::number_pending() {
         self->numbering_ = false;
         if (ok) {
             for (const auto& slot : slots) {
-                if (slot->generation == self->generation_) slot->ready = true;
+                if (slot->generation == self->generation_) slot->ready = slot->numbered = true;
             }
             self->flush();
         }
@@ -169,7 +242,7 @@ void Session::enable() {
         if (!slot->logged) {
             slot->generation = generation_;
         } else if (slot->position != 0) {
-            slot->ready = false;
+            slot->ready = slot->numbered = false;
             to_number_.push_back(slot);
         }
     }
@@ -198,7 +271,7 @@ void Session::settle(std::uint32_t h) {
             slot->generation = generation_;
             slot->ready = true;
         } else {
-            slot->ready = false;
+            slot->ready = slot->numbered = false;
             if (slot->position != 0) to_number_.push_back(slot);
         }
     }
@@ -209,7 +282,8 @@ void Session::settle(std::uint32_t h) {
 void Session::pop_front_acknowledged(std::size_t count) {
     for (std::size_t i = 0; i < count && !slots_.empty(); ++i) {
         const auto& slot = slots_.front();
-        if (slot->position > ack_position_) ack_position_ = slot->position;
+        slot->gone = true;
+        if (!refilling_ && slot->position > ack_position_) ack_position_ = slot->position;
         bytes_ -= slot->xml->size();
         slots_.pop_front();
         if (written_ > 0) --written_;
@@ -264,18 +338,17 @@ bool Session::over_limit() const {
     return slots_.size() > limits_.max_detached || bytes_ > limits_.max_detached_bytes;
 }
 
-void Session::restore(const std::vector<LogEntry>& entries) {
+void Session::restore(const ClaimedSession& claimed) {
     // The log is the whole truth: what was told to this session while nobody was connected is in it too.
     slots_.clear();
     to_number_.clear();
     bytes_ = written_ = 0;
-    for (const auto& entry : entries) {
-        auto slot = std::make_shared<Slot>();
-        slot->xml = entry.xml;
-        slot->kind = entry.kind;
-        slot->logged = true;
-        slot->position = entry.position;
+    taken_ = claimed.origins;
+    filled = claimed.filled;
+    for (const auto& entry : claimed.entries) {
+        auto slot = slot_of(entry);
         slot->number = entry.number;
+        slot->numbered = entry.number != 0;
         last_position_ = std::max(last_position_, entry.position);
         append(std::move(slot));
     }

@@ -33,7 +33,8 @@ public:
 };
 
 struct SessionLimits {
-    std::size_t max_window = 64;  ///< stanzas between read and commit
+    std::size_t max_window = 64;         ///< stanzas between read and commit
+    std::size_t max_window_away = 1024;  ///< likewise, while the log is away
     std::size_t max_unacked =
         5000;  ///< outbound stanzas that the client of a live stream may leave unacknowledged
     std::size_t max_unacked_bytes = 8u << 20;  ///< likewise in bytes
@@ -57,7 +58,11 @@ public:
         std::uint32_t number = 0;
         EntryKind kind = EntryKind::message;
         bool logged = false;
-        bool ready = false;  ///< may be written
+        bool ready = false;     ///< may be written
+        bool numbered = false;  ///< `number` is in the log
+        bool gone = false;      ///< acknowledged
+        /// In a cluster: what the log has of it, should the log be lost.
+        std::shared_ptr<const LogEntry> entry;
     };
     using SlotPtr = std::shared_ptr<Slot>;
 
@@ -100,12 +105,16 @@ public:
     std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
     std::deque<std::shared_ptr<Input>> inputs;
     bool loading = false;
+    Jid homeless;                 ///< in a cluster: room of the next stanza, found to have no home
     bool deciding_again = false;  ///< a batch was refused: its followers come back, then all are decided anew
     bool reload_accounts = false;         ///< … because an account had changed
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
-    bool wants_pause() const { return leaving || unread.size() + inputs.size() >= limits_.max_window; }
+    bool wants_pause() const { return leaving || unread.size() + inputs.size() >= window_stanzas_; }
+    /// While the log is away a client may send more than usual before its socket is not read any more: it
+    /// keeps getting answers to `<r/>` and pings.
+    void widen_window(bool wide) { window_stanzas_ = wide ? limits_.max_window_away : limits_.max_window; }
     /// The counter grew: answers what the client asked with `<r/>`, and again what could not be answered in
     /// full.
     void counted(std::uint64_t safe);
@@ -124,6 +133,15 @@ public:
     void committed(const SlotPtr& slot, std::uint64_t position);
     /// An entry arrived that has no number yet.
     void entry(const LogEntry& entry);
+    /// The log cannot be reached by anybody: what waits for a number is written without, and entries of this
+    /// node are delivered before they are logged (docs/delivery.md §7).
+    void freeze();
+    void entry_unlogged(const LogEntry& entry);
+    bool frozen() const { return frozen_; }
+    /// What the log must have of this session; until `refilled` nothing that the log tells is taken in.
+    CarriedSession carried();
+    /// The log has it again: positions base + 1 …, and behind them `extra`, what had come meanwhile.
+    void refilled(std::uint64_t base, const std::vector<LogEntry>& extra);
     bool can_reserve() const { return wire != nullptr && settled_ && !finished && unreserved == 0; }
     /// Entries under way to this session's log without a reserved slot: what comes behind them may not
     /// reserve one.
@@ -157,12 +175,14 @@ public:
     std::size_t unacked_bytes() const { return bytes_; }
     bool over_limit() const;
     /// Entries of a session that was read from the log (claim).
-    void restore(const std::vector<LogEntry>& entries);
+    void restore(const ClaimedSession& claimed);
+    std::uint64_t filled = 0;  ///< batches of the login backlog that are in the log
     const std::deque<SlotPtr>& slots() const { return slots_; }
 
 private:
     bool live() const { return wire != nullptr && settled_ && !finished; }
     void append(SlotPtr slot);
+    SlotPtr slot_of(const LogEntry& entry);
     void flush();
     void number_pending();
     void pop_front_acknowledged(std::size_t count);
@@ -187,6 +207,11 @@ private:
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
     std::uint64_t last_position_ = 0;  ///< highest log position seen: what is at or below it is known
+    Origins taken_;                    ///< in a cluster
+    std::size_t window_stanzas_ = limits_.max_window;
+    bool frozen_ = false;
+    bool refilling_ = false;
+    std::vector<SlotPtr> handed_in_;  ///< the slots of carried(), in order
 };
 
 using SessionPtr = std::shared_ptr<Session>;

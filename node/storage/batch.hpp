@@ -119,6 +119,7 @@ struct LogEntry {
     Origin origin;
     std::string stanza_id;
     Bytes xml;
+    std::vector<std::string> co_targets;
 };
 
 enum class SessionMode : std::uint8_t { bound, filling, live };  ///< bound: no backlog asked for yet

@@ -6,6 +6,7 @@
 
 #include "base/result.hpp"
 #include "storage/batch.hpp"
+#include "storage/carried.hpp"
 
 namespace hexad {
 
@@ -15,6 +16,8 @@ enum class ClaimRefusal { unknown, other_account, ending, unavailable };
 struct ClaimedSession {
     SessionRecord record;           ///< with the epoch after the claim
     std::vector<LogEntry> entries;  ///< in order of position, numbers as given before
+    Origins origins;                ///< what its log has taken so far (a cluster)
+    std::uint64_t filled = 0;       ///< last batch of the login backlog in the log
 };
 
 /// What is left of a session that ended (XEP-0198 §5: `h` in `<failed/>`).
@@ -53,6 +56,7 @@ public:
     struct Filled {
         std::vector<LogEntry> entries;
         bool finished = false;
+        std::uint64_t batch = 0;  ///< number of this portion
     };
     virtual awaitable<Result<Filled>> fill(std::string sid, Epoch epoch) = 0;
     /// Ends a session for good: due entries go to the offline store in the order of the archive (a message
@@ -78,6 +82,7 @@ public:
     struct RoomState {
         std::uint64_t position = 0;  ///< inbox position used up
         std::vector<OccupantPut> occupants;
+        Origins origins;
     };
     virtual awaitable<Result<RoomState>> room_state(Jid room) = 0;
     /// Bare JIDs of rooms with occupants or unread input.

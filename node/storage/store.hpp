@@ -160,6 +160,8 @@ public:
     virtual bool never_refuses() const = 0;
     /// Bytes waiting to become safe.
     virtual std::size_t pending_bytes() const = 0;
+    /// False while the data base is known not to answer: what cannot wait for it is refused.
+    virtual bool store_up() const { return true; }
 };
 
 }  // namespace hexad

@@ -15,6 +15,7 @@ Element make_form(std::string_view type, std::string_view form_type, const std::
         if (!field.var.empty()) element.set("var", field.var);
         if (!field.type.empty()) element.set("type", field.type);
         if (!field.label.empty()) element.set("label", field.label);
+        if (field.required) element.add(Element("required", ns::data_forms));
         for (const auto& value : field.values) element.add_text_child("value", ns::data_forms, value);
         for (const auto& [label, value] : field.options) {
             Element option("option", ns::data_forms);
@@ -29,7 +30,8 @@ Element make_form(std::string_view type, std::string_view form_type, const std::
                    .type = "hidden",
                    .label = {},
                    .values = {std::string(form_type)},
-                   .options = {}});
+                   .options = {},
+                   .required = false});
     for (const auto& field : fields) add_field(field);
     return x;
 }

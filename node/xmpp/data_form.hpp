@@ -17,6 +17,7 @@ struct FormField {
     std::string label;
     std::vector<std::string> values;
     std::vector<std::pair<std::string, std::string>> options;  ///< label, value
+    bool required = false;
 };
 
 /// Builds `<x xmlns='jabber:x:data' type=…>`; FORM_TYPE first as a hidden field unless empty.

@@ -43,6 +43,7 @@ inline constexpr std::string_view chatstates = "http://jabber.org/protocol/chats
 inline constexpr std::string_view receipts = "urn:xmpp:receipts";
 inline constexpr std::string_view markers = "urn:xmpp:chat-markers:0";
 inline constexpr std::string_view data_forms = "jabber:x:data";
+inline constexpr std::string_view registration = "jabber:iq:register";
 inline constexpr std::string_view muc = "http://jabber.org/protocol/muc";
 inline constexpr std::string_view muc_user = "http://jabber.org/protocol/muc#user";
 inline constexpr std::string_view muc_admin = "http://jabber.org/protocol/muc#admin";

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Rooms in a cluster: two first joins at two nodes end in one room, and a room goes on at the peer when its node dies."""
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -34,6 +35,15 @@ def set_up(client, room):
                 "</query></iq>")
 
 
+def rooms_named(lab, name):
+    """How many rows the store has of this room."""
+    postgres = next(s for s in lab.status["services"] if s["name"] == "postgres")
+    done = subprocess.run(["psql", "-h", postgres["address"], "-p", str(postgres["port"]), "-U", "hexad", "-Atc",
+                           f"SELECT count(*) FROM room WHERE localpart='{name}'", "hexad"],
+                          check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout)
+
+
 def main(checks, lab):
     addresses = {n["name"]: n["address"] for n in lab.status["nodes"]}
     at1, at2 = addresses["n1"], addresses["n2"]
@@ -49,6 +59,17 @@ def main(checks, lab):
     time.sleep(1)
     made = [name for name, client in (("one", one), ("two", two)) if "201" in codes(client, contested)]
     checks.that("two first joins make one room", len(made) == 1, str(made))
+
+    nowhere = f"nowhere@{service}"
+    for stanza in (f"<message to='{nowhere}' type='groupchat' id='n0'><body>x</body></message>",
+                   f"<iq to='{nowhere}' type='get' id='n1'><ping xmlns='urn:xmpp:ping'/></iq>"):
+        one.send(stanza)
+        two.send(stanza)
+    refused = lambda client: {e.get("id") for e in stanzas(client, "message", nowhere) + stanzas(client, "iq", nowhere)
+                              if e.find(f"{CLIENT}error/{{urn:ietf:params:xml:ns:xmpp-stanzas}}item-not-found") is not None}
+    eventually(lambda: refused(one) == refused(two) == {"n0", "n1"})
+    checks.that("what is sent to a room that is not there is refused", True)
+    checks.that("and makes no room", rooms_named(lab, "nowhere") == 0, str(rooms_named(lab, "nowhere")))
 
     room = f"hall@{service}"
     enter(one, room, "one")

@@ -113,6 +113,27 @@ def too_many_failures_end_the_stream(stage):
     client.is_ended(timeout=30)
 
 
+@play("login", "rfc6120-6.4.5")
+def a_client_that_cannot_bind_comes_to_plain(stage):
+    """As slixmpp 1.8 does on TLS 1.3: a binding that is not offered, then `y` for each hash, then PLAIN."""
+    client = stage.secure()
+    for plus, flag in (("-PLUS", "p=tls-unique"), ("", "y")):
+        for name in ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1"):
+            first = f"{flag},,n={stage.name_of('romeo')},r=fyko+d2lbbFgONRv9qkxdawL".encode()
+            client.sends_raw(auth(name + plus, encoded(first)))
+            client.fails_to_authenticate("not-authorized")
+    client.authenticates(stage.name_of("romeo"), PASSWORD, "PLAIN").opens().has_features()
+    client.binds()
+
+
+@play("login", "rfc6120-6.4.5")
+def who_does_not_get_on_at_all_is_sent_away(stage):
+    client = stage.secure()
+    for _ in range(20):
+        client.sends_raw(auth("ROT13", "="))
+    client.is_ended(timeout=30)
+
+
 @play("login", "rfc6120-6.5.7")
 def an_unknown_mechanism_is_invalid(stage):
     client = stage.secure()

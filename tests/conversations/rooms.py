@@ -824,7 +824,155 @@ def the_archive_is_for_those_who_may_enter(stage):
     hag.sets("<query xmlns='urn:xmpp:mam:2'/>", to=room.jid, error="forbidden")
 
 
+# --- whose presence is broadcast
+
+@play("rooms", "xep0045-7.2.3", "presencebroadcast")
+def presence_of_some_roles_only_is_broadcast(stage):
+    room, crone = coven(stage, moderatedroom="1", presencebroadcast="moderator")
+    hag, wench = stage.online("hag/x"), stage.online("wench/x")
+    room.enters(hag, "hag")
+    room.enters(wench, "wench")
+    hag.receives(f"<presence from='{room.jid}/firstwitch'/>")
+    hag.sends(f"<presence to='{room.jid}/hag'><show>away</show></presence>")
+    hag.receives(f"<presence from='{room.jid}/hag'><show>away</show><x {USER}><status code='110'/></x></presence>")
+    stage.settles(crone, hag, wench)
+    for client in (crone, wench):
+        client.receives_no(f"<presence from='{room.jid}/hag'/>")
+    items = crone.asks(f"<query {ITEMS}/>", to=room.jid)
+    assert [one.get("name") for one in items[0]] == ["firstwitch"]
+    # Who becomes a moderator is seen, and is lost sight of again.
+    room.sets(crone, "<item nick='hag' role='moderator'/>")
+    for client in (crone, wench):
+        client.receives(f"<presence from='{room.jid}/hag'><x {USER}><item role='moderator'/></x></presence>")
+    room.sets(crone, "<item nick='hag' role='participant'/>")
+    hag.receives(f"<presence from='{room.jid}/hag'><x {USER}><item role='participant'/><status code='110'/></x></presence>")
+    for client in (crone, wench):
+        client.receives(f"<presence from='{room.jid}/hag' type='unavailable'/>")
+    # What is hidden goes unseen, too.
+    room.leaves(wench, "wench")
+    stage.settles(crone, hag)
+    crone.receives_no(f"<presence from='{room.jid}/wench' type='unavailable'/>")
+
+
+@play("rooms", "xep0045-10.2", "presencebroadcast")
+def a_room_that_shows_others_shows_them_at_once(stage):
+    room, crone, hag = coven(stage, "hag")
+    room.configures(crone, presencebroadcast="moderator")
+    crone.receives(f"<presence from='{room.jid}/hag' type='unavailable'/>")
+    hag.receives(f"<message from='{room.jid}' type='groupchat'><x {USER}><status code='104'/></x></message>")
+    form = f"<field var='FORM_TYPE'><value>{MUC}#roomconfig</value></field><field var='muc#roomconfig_presencebroadcast'>"
+    form += "".join(f"<value>{role}</value>" for role in ("moderator", "participant"))
+    crone.sets(f"<query {OWNER}><x xmlns='jabber:x:data' type='submit'>{form}</field></x></query>", to=room.jid)
+    crone.receives(f"<presence from='{room.jid}/hag'><x {USER}><item role='participant'/></x></presence>")
+
+
+# --- registered nicknames
+
+REGISTER = "xmlns='jabber:iq:register'"
+
+
+def registers(room, client, nick, error=None):
+    fields = f"<field var='FORM_TYPE'><value>{MUC}#register</value></field><field var='muc#register_roomnick'><value>{nick}</value></field>"
+    return client.sets(f"<query {REGISTER}><x xmlns='jabber:x:data' type='submit'>{fields}</x></query>", to=room.jid, error=error)
+
+
+@play("rooms", "xep0045-7.10", "xep0045-7.12")
+def a_registered_nickname_is_kept(stage):
+    room, crone, hag, wench = coven(stage, "hag", "wench")
+    form = hag.asks(f"<query {REGISTER}/>", to=room.jid)
+    assert {f.get("var") for f in form.iter("{jabber:x:data}field")} == {"FORM_TYPE", "muc#register_roomnick"}
+    reserved = lambda client: [one.get("name") for one in client.asks(f"<query {INFO} node='x-roomuser-item'/>", to=room.jid)[0]]
+    assert reserved(hag) == []
+    registers(room, hag, "thirdwitch")
+    # Who registers is a member, and all see that.
+    for client in (crone, hag, wench):
+        client.receives(f"<presence from='{room.jid}/hag'><x {USER}><item affiliation='member'/></x></presence>")
+    assert reserved(hag) == ["thirdwitch"]
+    reply = hag.asks(f"<query {REGISTER}/>", to=room.jid)[0]
+    assert reply.find("{jabber:iq:register}registered") is not None and reply.findtext("{jabber:iq:register}username") == "thirdwitch"
+    # Nobody else gets it: by registering, by changing, by entering.
+    registers(room, wench, "thirdwitch", error="conflict")
+    registers(room, wench, "firstwitch", error="conflict")
+    conflict = f"<presence from='{room.jid}/thirdwitch' type='error'><error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
+    wench.sends(f"<presence to='{room.jid}/thirdwitch'/>")
+    wench.receives(conflict)
+    room.refuses(stage.online("fool/x"), "thirdwitch", "conflict")
+    room.sets(crone, "<item affiliation='member' jid='{wench}' nick='thirdwitch'/>", error="conflict")
+    room.leaves(hag, "hag")
+    room.enters(hag, "thirdwitch")
+    # Until it is given up, and membership with it.
+    hag.sets(f"<query {REGISTER}><remove/></query>", to=room.jid)
+    hag.receives(f"<presence from='{room.jid}/thirdwitch'><x {USER}><item affiliation='none'/><status code='110'/></x></presence>")
+    assert reserved(hag) == []
+
+
+@play("rooms", "xep0045-7.10")
+def registering_is_no_way_around_the_door(stage):
+    for fields in ({"membersonly": "1"}, {"moderatedroom": "1"}):
+        room, crone = coven(stage, **fields)
+        fool = stage.online(f"fool/{next(iter(fields))}")
+        fool.asks(f"<query {REGISTER}/>", to=room.jid, error="not-allowed")
+        registers(room, fool, "fool", error="not-allowed")
+        room.sets(crone, "<item affiliation='member' jid='{hag}'/>")
+        registers(room, stage.online(f"hag/{next(iter(fields))}"), "hag")
+    stage.online("fool/z").asks(f"<query {REGISTER}/>", to=f"nowhere@rooms.{stage.domain}", error="item-not-found")
+    room, crone = coven(stage)
+    crone.sets(f"<query {REGISTER}/>", to=room.jid, error="bad-request")
+    room.sets(crone, "<item affiliation='outcast' jid='{fool}'/>")
+    registers(room, stage.online("fool/y"), "fool", error="not-allowed")
+
+
+@play("rooms", "xep0045-7.2", "210")
+def a_nickname_that_was_prepared_is_told_with_210(stage):
+    room = Room(stage)
+    crone = stage.online("crone/x")
+    room.opens(crone, "crone")
+    hag = stage.online("hag/x")
+    hag.sends(f"<presence to='{room.jid}/h\uff41g'><x xmlns='{MUC}'/></presence>")
+    own = hag.receives(f"<presence from='{room.jid}/hag'><x {USER}><status code='110'/><status code='210'/></x></presence>")
+    assert own.get("type") is None
+
+
 # --- the room outlives the node
+
+@play("rooms", "restart", "xep0045-11.2")
+def who_cannot_resume_is_told_that_the_service_stops(stage):
+    room, crone, hag = coven(stage, "hag")
+    nurse = stage.login("nurse/x")
+    nurse.manages_stream()
+    stage.available(nurse)
+    room.enters(nurse, "nurse")
+    stage.settles()
+    stage.server.stop()
+    for client, nick in ((crone, "firstwitch"), (hag, "hag")):
+        client.receives(f"<presence from='{room.jid}/{nick}' type='unavailable'><x {USER}><item affiliation='none' role='none'/>"
+                        "<status code='110'/><status code='332'/></x></presence>")
+    nurse.is_ended()
+    nurse.receives_no(f"<presence from='{room.jid}/nurse' type='unavailable'/>")
+    stage.server.start()
+
+
+@play("rooms", "restart", "xep0198")
+def who_resumes_after_a_crash_sees_who_is_there(stage):
+    room, crone = Room(stage), stage.login("crone/desktop")
+    token = crone.manages_stream().get("id")
+    stage.available(crone)
+    room.opens(crone)
+    hag, ghost = stage.online("hag/x"), stage.online("ghost/x")
+    for client, nick in ((hag, "hag"), (ghost, "ghost")):
+        room.enters(client, nick)
+        crone.receives(f"<presence from='{room.jid}/{nick}'/>")
+    crone.settles()
+    stage.server.kill()
+    stage.server.start()
+    client = stage.authenticated("crone")
+    client.sends_raw(f"<resume xmlns='urn:xmpp:sm:3' previd='{token}' h='{crone.handled}'/>")
+    client.receives("<resumed xmlns='urn:xmpp:sm:3'/>")
+    client.counts, client.handled, client.jid = True, crone.handled, crone.jid
+    # The others' sessions are gone, and that was told to nobody: the state of the room is.
+    client.receives_all_of(f"<presence from='{room.jid}/hag' type='unavailable'/>", f"<presence from='{room.jid}/ghost' type='unavailable'/>",
+                           f"<presence from='{room.jid}/firstwitch'><x {USER}><status code='110'/></x></presence>")
+
 
 @play("rooms", "restart", "xep0198")
 def a_room_survives_a_crash_with_its_occupants(stage):

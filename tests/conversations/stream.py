@@ -1,4 +1,6 @@
 """Streams: RFC 6120 §4, §5 and the limits of §11, §13."""
+import socket
+
 from support import xml_match
 from support.client import PlayError, TLS
 from support.plays import play
@@ -434,3 +436,20 @@ def stream_features_after_login_have_bind(stage):
     assert client.features.find("{urn:ietf:params:xml:ns:xmpp-bind}bind") is not None
     assert client.features.find("{urn:xmpp:sm:3}sm") is not None
     assert not client.mechanisms(), "no second login"
+
+
+@play("stream", "limits")
+def who_asks_and_does_not_read_is_ended_and_nobody_else(stage):
+    for name in ("romeo", "mercutio", "tybalt"):
+        deaf = stage.login(f"{name}/deaf")
+        deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ask = "".join(f"<iq type='get' id='{n}' to='{stage.domain}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+                      for n in range(50))
+        for _ in range(400):
+            deaf.sends_raw(ask)
+            if "could not be sent" in deaf.transcript[-1]:
+                break
+        else:
+            raise AssertionError("20,000 questions without reading an answer, and the stream goes on")
+        deaf.transcript.clear()
+        stage.login("juliet/balcony").settles()

@@ -12,6 +12,8 @@ LAB = REPOSITORY / "cluster-config" / "lab"
 
 def free_instance():
     for number in range(20 + os.getpid() % 60, 100):
+        if os.path.lexists(f"/tmp/hexad-lab-{number}"):  # another lab, perhaps with a node that was killed
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((f"127.0.{number}.11", 5222))
@@ -53,6 +55,14 @@ class Lab:
 
     def json(self, *words):
         return json.loads(self(*words, "--json"))
+
+    @property
+    def folder(self):
+        return pathlib.Path(self.status["ca_file"]).parents[1]
+
+    def ctl(self, *words):
+        """The JSON that `hexactl WORDS` prints."""
+        return json.loads(self("ctl", "--json", *map(str, words)))
 
     def node(self, name):
         return next(n for n in self.json("status")["nodes"] if n["name"] == name)

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -42,13 +43,15 @@ def free_address():
 class Server:
     """Started by `with Server() as server`, or by start() and stop(). Survives kill() and start()."""
 
-    def __init__(self, config=None):
-        """`config`: TOML text for --config, else the embedded default with one host."""
+    def __init__(self, config=None, descriptors=None):
+        """`config`: TOML text for --config ({address} and {data} are filled in), else the embedded default with one host.
+        `descriptors`: how many files and sockets the process may open."""
         self.address = free_address()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="hexad-test-"))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self.config = config
+        self.descriptors = descriptors
         self.domain = DOMAIN
         self.process = None
         self._imported = 0
@@ -64,11 +67,12 @@ class Server:
         """Returns when the gate is open."""
         command = [binaries() / "hexad", "--host", self.domain, "--address", self.address, "--data", self.data]
         if self.config:
-            (self.folder / "hexad.toml").write_text(self.config)
+            (self.folder / "hexad.toml").write_text(self.config.replace("{address}", self.address)
+                                                   .replace("{data}", str(self.data)))
             command += ["--config", self.folder / "hexad.toml"]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            cwd=self.folder)
+                                            cwd=self.folder, preexec_fn=self._limit if self.descriptors else None)
         deadline = time.monotonic() + 60
         while not self._ready():
             if self.process.poll() is not None:
@@ -77,6 +81,9 @@ class Server:
                 raise RuntimeError(f"hexad is not ready after 60 s:\n{self.log_end()}")
             time.sleep(0.03)
         return self
+
+    def _limit(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def _ready(self):
         try:

@@ -32,4 +32,5 @@ if b.room ~= '' and b.position > 0 then
   redis.call('HSET', r, 'pos', string.format('%.0f', b.position))
   redis.call('XTRIM', r .. ':in', 'MINID', string.format('%.0f-1', b.position))
 end
-return {'OK', positions, rooms}
+if b.spill ~= '' then redis.call('XADD', P .. 'spill:' .. NODE, '*', 'e', b.spill) end
+return {'OK', positions, rooms, redis.call('GET', P .. 'seq') or '0'}

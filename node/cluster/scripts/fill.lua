@@ -5,18 +5,18 @@ if bad then return bad end
 local sid, s = ARGV[5], key('s', ARGV[5])
 if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
 local out = {}
-local function push(e)
+local function push(e, source, value)
   local l = redis.call('HINCRBY', s, 'L', 1)
-  redis.call('XADD', s .. ':log', l .. '-0', 'e', e)
+  redis.call('XADD', s .. ':log', l .. '-0', 'e', e, 's', source, 'v', value)
   out[#out + 1] = {string.format('%.0f', l), '0', e}
 end
 local done = tonumber(redis.call('HGET', s, 'fill') or '0')
 if tonumber(ARGV[8]) > done then
-  for _, e in ipairs(cmsgpack.unpack(ARGV[10])) do push(e) end
+  for _, e in ipairs(cmsgpack.unpack(ARGV[10])) do push(e, '', '0') end
   redis.call('HSET', s, 'fill', ARGV[8])
 end
 if ARGV[9] == '1' then
-  for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do push(entry[2][2]) end
+  for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do push(entry[2][2], entry[2][4], entry[2][6]) end
   redis.call('DEL', s .. ':held')
   redis.call('HSET', s, 'mode', 'live')
 end

@@ -12,7 +12,7 @@ local function guard()
 end
 
 -- One order for all streams of the cluster: ids are a counter, so that a reader can merge the streams it reads.
-local function next_id() return redis.call('INCR', P .. 'seq') .. '-0' end
+local function next_id() return string.format('%.0f-0', redis.call('INCR', P .. 'seq')) end
 local function publish(node, kind, bytes)
   redis.call('XADD', P .. 'bus:' .. node, 'MAXLEN', '~', 50000, next_id(), 'k', kind, 'd', bytes)
 end
@@ -42,12 +42,13 @@ local function append(a)
   local r = redis.call('HMGET', s, 'node', 'mode', 'st')
   if not r[1] then return 0 end
   if not take_origin(s, a.src, a.n, a.sub) then return 0 end
+  local value = string.format('%.0f', a.n * 4096 + a.sub)
   if r[2] == 'filling' and a.held then
-    redis.call('XADD', s .. ':held', '*', 'e', a.e)
+    redis.call('XADD', s .. ':held', '*', 'e', a.e, 's', a.src, 'v', value)
     return 0
   end
   local l = redis.call('HINCRBY', s, 'L', 1)
-  redis.call('XADD', s .. ':log', l .. '-0', 'e', a.e)
+  redis.call('XADD', s .. ':log', l .. '-0', 'e', a.e, 's', a.src, 'v', value)
   publish(r[1], 'entry', cmsgpack.pack({a.t, l, a.e}))
   return l
 end
@@ -72,6 +73,12 @@ local function drop_session(sid)
   redis.call('SREM', P .. 'sessions', sid)
 end
 
+-- During a recovery only its own steps are allowed.
+local function recovering()
+  local gen = redis.call('HMGET', P .. 'gen', 'g', 'state')
+  if gen[1] ~= G or gen[2] ~= 'recovering' then return {'GEN', gen[1] or '0', gen[2] or 'none'} end
+end
+
 -- The effects that a commit and a session's end have in common. Answers positions of appends and of room inputs.
 local function effects(b)
   for _, r in ipairs(b.sessions or {}) do
@@ -87,6 +94,8 @@ local function effects(b)
     end
   end
   for _, sid in ipairs(b.filling or {}) do redis.call('HSET', key('s', sid), 'mode', 'filling') end
+  -- First: whoever hears of the change and acts on it finds his node knowing that its copy is old.
+  for _, a in ipairs(b.accounts or {}) do announce('account', a) end
   local positions, rooms = {}, {}
   for i, a in ipairs(b.appends or {}) do positions[i] = append(a) end
   for i, m in ipairs(b.rooms or {}) do
@@ -108,6 +117,5 @@ local function effects(b)
   end
   for _, c in ipairs(b.routes or {}) do route_change(c) end
   for _, n in ipairs(b.notices or {}) do publish(n.node, 'notice', n.bytes) end
-  for _, a in ipairs(b.accounts or {}) do announce('account', a) end
   return positions, rooms
 end

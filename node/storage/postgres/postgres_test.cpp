@@ -268,6 +268,31 @@ TEST_CASE("generation, partition and incarnation rise by compare and set", "[pos
     CHECK(w.run(w.epochs().next_incarnation("n2")).value() == 1);
 }
 
+TEST_CASE("holds, the switch of high availability and events are kept", "[postgres][ha]") {
+    World w;
+    auto& kept = w.store->redundancy();
+    CHECK_FALSE(w.run(kept.settings()).value().changed);
+    w.run(kept.set_high_availability(false));
+    CHECK(w.run(kept.settings()).value().changed);
+    CHECK_FALSE(w.run(kept.settings()).value().high_availability);
+    CHECK_FALSE(w.run(kept.set_hold("n1", true)).value());  // there is no such partition yet
+    w.run(w.epochs().ensure_partition("n1"));
+    CHECK(w.run(kept.set_hold("n1", true)).value());
+    w.run(w.epochs().move_partition("n1", "n2", 1));  // a move keeps the hold
+    CHECK(w.run(kept.settings()).value().held == std::vector<std::string>{"n1"});
+    w.run(kept.set_hold("n1", false));
+    CHECK(w.run(kept.settings()).value().held.empty());
+
+    const auto event = [](int n, const char* kind) { return HaEvent{0, at(n), "n1", kind, "{}"}; };
+    w.run(kept.add_events({event(1, "NodeFenced"), event(2, "PeerLinkDown")}));
+    w.run(kept.add_events({event(3, "NodeFenced")}));
+    const auto all = w.run(kept.events(0, "", 10)).value();
+    REQUIRE(all.size() == 3);
+    CHECK(all.front().at == at(1));
+    CHECK(w.run(kept.events(0, "", 2)).value().front().id == all[1].id);
+    CHECK(w.run(kept.events(all[0].id, "NodeFenced", 10)).value().size() == 1);
+}
+
 TEST_CASE("after a partition has moved, its old server writes no room row", "[postgres][muc][delivery-6]") {
     World w;
     w.run(w.epochs().ensure_partition("n1"));
@@ -290,6 +315,25 @@ TEST_CASE("after a partition has moved, its old server writes no room row", "[po
     CHECK(now->epoch == room.epoch + 1);
     step.epoch.e = now->epoch;
     CHECK(w.write(step) == CommitStatus::ok);
+}
+
+TEST_CASE("a login to fall back on is kept for who may log in, and forgotten",
+          "[postgres][directory-sync-9]") {
+    World w;
+    auto& logins = w.store->offline_logins();
+    CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
+    const OfflineLogin login{std::string("\0salt", 5), "hash", at(5)};
+    CHECK(w.run(logins.set_offline_login(w.juliet, login)).value());
+    const auto kept = w.run(logins.offline_login(w.juliet)).value();
+    REQUIRE(kept);
+    CHECK(kept->salt == login.salt);
+    CHECK(kept->hash == "hash");
+    CHECK(kept->last_login == at(5));
+    CHECK(w.run(logins.set_offline_login(w.juliet, std::nullopt)).value());
+    CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
+    REQUIRE(w.run(w.store->store().set_account_state(w.juliet, AccountState::disabled)).value());
+    CHECK_FALSE(w.run(logins.set_offline_login(w.juliet, login)).value());
+    CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
 }
 
 TEST_CASE("a schema that does not fit is refused with a reason", "[postgres][schema]") {

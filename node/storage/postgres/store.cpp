@@ -69,7 +69,7 @@ std::size_t import(postgres::Connection& db, const std::vector<Store::NewAccount
 
 }  // namespace
 
-struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, RedundancyStore {
+struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLoginStore, RedundancyStore {
     using Db = postgres::Connection;
 
     Impl(asio::io_context& io, const std::string& conninfo, const Options& options)
@@ -232,6 +232,14 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, RedundancySt
     awaitable<Result<std::optional<AccountRow>>> find_account(Jid bare) override {
         return run([bare = std::move(bare)](Db& db) { return sql::find_account(db, bare); });
     }
+    awaitable<Result<std::optional<OfflineLogin>>> offline_login(AccountId account) override {
+        return run([account](Db& db) { return sql::offline_login(db, account); });
+    }
+    awaitable<Result<bool>> set_offline_login(AccountId account, std::optional<OfflineLogin> login) override {
+        return run([account, login = std::move(login)](Db& db) -> Result<bool> {
+            return sql::set_offline_login(db, account, login);
+        });
+    }
     awaitable<Result<std::vector<AccountRow>>> list_accounts(std::string domain, std::string after,
                                                              std::size_t limit) override {
         return run([domain = std::move(domain), after = std::move(after), limit](Db& db) {
@@ -365,6 +373,7 @@ Store& PostgresStore::store() { return *impl_; }
 StoreWriter& PostgresStore::writer() { return impl_->writer; }
 OfflineStore& PostgresStore::offline() { return *impl_; }
 EpochStore& PostgresStore::epochs() { return *impl_; }
+OfflineLoginStore& PostgresStore::offline_logins() { return *impl_; }
 RedundancyStore& PostgresStore::redundancy() { return *impl_; }
 
 }  // namespace hexad

@@ -5,6 +5,7 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "storage/offline_login.hpp"
 #include "storage/open_failure.hpp"
 #include "storage/redundancy_store.hpp"
 #include "storage/store.hpp"
@@ -44,6 +45,7 @@ public:
     StoreWriter& writer();
     OfflineStore& offline();
     EpochStore& epochs();
+    OfflineLoginStore& offline_logins();
     RedundancyStore& redundancy();
 
 private:

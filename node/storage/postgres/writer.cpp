@@ -1,6 +1,7 @@
 #include "storage/postgres/writer.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <boost/asio/post.hpp>
@@ -219,11 +220,7 @@ bool Writer::pause() {
 
 void Writer::change_accounts(Item& item) {
     try {
-        bool done_before = false;
-        for (const auto& change : item.batch->accounts) {
-            if (item.status != CommitStatus::ok || done_before) break;
-            item.status = change_account(*item.batch, change, done_before);
-        }
+        if (!item.batch->accounts.empty()) item.status = change_accounts(*item.batch);
     } catch (const Failure& failure) {
         db_.rollback();
         if (failure.transient()) throw;
@@ -233,7 +230,8 @@ void Writer::change_accounts(Item& item) {
     item.changed = true;
 }
 
-CommitStatus Writer::change_account(const Batch& batch, const AccountChange& change, bool& done_before) {
+/// All changes of a batch, or none: of a subscription that is half made, the other half is not decided again.
+CommitStatus Writer::change_accounts(const Batch& batch) {
     Transaction transaction(db_);
     std::string author;
     if (of_session(batch)) {
@@ -241,26 +239,31 @@ CommitStatus Writer::change_account(const Batch& batch, const AccountChange& cha
             case Fence::old_epoch:
                 return CommitStatus::not_owner;
             case Fence::done_before:
-                done_before = true;
                 return CommitStatus::ok;
             case Fence::passed:
                 break;
         }
         author = batch.origin.source + "/" + std::to_string(batch.origin.n);
     }
-    std::uint64_t version = 0;
-    {
-        auto row = db_.query("SELECT version, changed_by FROM account WHERE id=?1 FOR NO KEY UPDATE",
-                             change.account);
+    // Locked in one order on all nodes, so that two batches with the same accounts do not wait for each
+    // other.
+    std::map<AccountId, std::uint64_t> versions;
+    for (const auto& change : batch.accounts) versions[change.account] = change.base_version;
+    bool done = false;
+    for (auto& [account, version] : versions) {
+        auto row =
+            db_.query("SELECT version, changed_by FROM account WHERE id=?1 FOR NO KEY UPDATE", account);
         if (!row.next()) return CommitStatus::version_moved;
-        version = row.count(0);
         // The same stanza was here before: its commit succeeded, but the answer was lost.
-        if (version > change.base_version && !author.empty() && row.text(1) == author)
-            return CommitStatus::ok;
+        done = done || (row.count(0) >= version + 1 && !author.empty() && row.text(1) == author);
+        version = row.count(0);
     }
-    if (version != change.base_version) return CommitStatus::version_moved;
-    sql::write_change(db_, change);
-    db_.run("UPDATE account SET changed_by=?2 WHERE id=?1", change.account, author);
+    if (done) return CommitStatus::ok;
+    for (const auto& change : batch.accounts) {
+        if (versions[change.account]++ != change.base_version) return CommitStatus::version_moved;
+        sql::write_change(db_, change);
+        db_.run("UPDATE account SET changed_by=?2 WHERE id=?1", change.account, author);
+    }
     transaction.commit();
     return CommitStatus::ok;
 }

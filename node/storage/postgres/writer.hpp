@@ -49,7 +49,7 @@ private:
     void loop();
     bool write_all(std::vector<Item>& items);
     void change_accounts(Item& item);
-    CommitStatus change_account(const Batch& batch, const AccountChange& change, bool& done_before);
+    CommitStatus change_accounts(const Batch& batch);
     void write_rows(std::vector<Item*> items);
     void write_each(const std::vector<Item*>& items);
     void check_guards(const std::vector<Item*>& items);

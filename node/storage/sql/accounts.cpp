@@ -236,12 +236,29 @@ bool set_account_state(Db& db, AccountId account, AccountState state) {
 }
 
 template <class Db>
+std::optional<OfflineLogin> offline_login(Db& db, AccountId account) {
+    auto row = db.query("SELECT salt, hash, last_login FROM offline_login WHERE account=?1", account);
+    if (!row.next()) return std::nullopt;
+    return OfflineLogin{row.string(0), row.string(1), from_micros(row.integer(2))};
+}
+
+template <class Db>
+bool set_offline_login(Db& db, AccountId account, const std::optional<OfflineLogin>& login) {
+    if (!login) return db.run("DELETE FROM offline_login WHERE account=?1", account) > 0;
+    return db.run(
+               "INSERT INTO offline_login(account, salt, hash, last_login) SELECT id, ?2, ?3, ?4 FROM "
+               "account WHERE id=?1 AND state IN (0, 2) ON CONFLICT(account) DO UPDATE SET "
+               "salt=excluded.salt, hash=excluded.hash, last_login=excluded.last_login",
+               account, Blob{login->salt}, Blob{login->hash}, to_micros(login->last_login)) > 0;
+}
+
+template <class Db>
 bool remove_account(Db& db, AccountId account) {
     for (const std::string_view sql :
-         {"DELETE FROM credential WHERE account=?1", "DELETE FROM roster_item WHERE account=?1",
-          "DELETE FROM blocked WHERE account=?1", "DELETE FROM archive_rule WHERE account=?1",
-          "DELETE FROM archive WHERE owner=?1", "DELETE FROM offline WHERE owner=?1",
-          "DELETE FROM document WHERE owner=?1"}) {
+         {"DELETE FROM credential WHERE account=?1", "DELETE FROM offline_login WHERE account=?1",
+          "DELETE FROM roster_item WHERE account=?1", "DELETE FROM blocked WHERE account=?1",
+          "DELETE FROM archive_rule WHERE account=?1", "DELETE FROM archive WHERE owner=?1",
+          "DELETE FROM offline WHERE owner=?1", "DELETE FROM document WHERE owner=?1"}) {
         db.run(sql, account);
     }
     return db.run("DELETE FROM account WHERE id=?1", account) > 0;
@@ -319,6 +336,8 @@ void write_document(Db& db, const Document& document) {
                                                      const std::vector<ScramCredential>&);              \
     template bool set_credentials(Db&, AccountId, const std::vector<ScramCredential>&);                 \
     template bool set_account_state(Db&, AccountId, AccountState);                                      \
+    template std::optional<OfflineLogin> offline_login(Db&, AccountId);                                 \
+    template bool set_offline_login(Db&, AccountId, const std::optional<OfflineLogin>&);                \
     template bool remove_account(Db&, AccountId);                                                       \
     template bool set_meta(Db&, const std::string&, const std::string&);                                \
     template void write_change(Db&, const AccountChange&);                                              \

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "storage/offline_login.hpp"
 #include "storage/store.hpp"
 
 namespace hexad::sql {
@@ -41,6 +42,10 @@ template <class Db>
 bool set_credentials(Db& db, AccountId account, const std::vector<ScramCredential>& keys);
 template <class Db>
 bool set_account_state(Db& db, AccountId account, AccountState state);
+template <class Db>
+std::optional<OfflineLogin> offline_login(Db& db, AccountId account);
+template <class Db>
+bool set_offline_login(Db& db, AccountId account, const std::optional<OfflineLogin>& login);
 template <class Db>
 bool remove_account(Db& db, AccountId account);
 template <class Db>

@@ -5,9 +5,17 @@
 
 #include <boost/asio/post.hpp>
 
+#include "base/clock.hpp"
 #include "base/log.hpp"
 
 namespace hexad::sqlite {
+
+namespace {
+
+/// A commit that takes this long is felt by people: the disk is in trouble, or something else uses it.
+constexpr milliseconds told_slow_after{500};
+
+}  // namespace
 
 GroupWriter::GroupWriter(asio::io_context& results, Connection& db, Options options)
     : results_(results),
@@ -70,7 +78,12 @@ bool GroupWriter::write(Group& group) {
     bool reported = false;
     for (;;) {
         try {
+            const auto begin = SteadyClock::now();
             attempt(group);
+            const auto took = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - begin);
+            if (took > told_slow_after)
+                log_warn("store_slow", {{"took_ms", std::int64_t{took.count()}},
+                                        {"jobs", static_cast<std::uint64_t>(group.size())}});
             if (reported) log_info("store_recovered", {{"jobs", static_cast<std::uint64_t>(group.size())}});
             const std::lock_guard lock(mutex_);
             healthy_ = true;

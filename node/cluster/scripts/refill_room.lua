@@ -1,0 +1,21 @@
+-- refill_room(room): its owner gives back position and occupants.
+local bad = recovering()
+if bad then return bad end
+local b = cmsgpack.unpack(ARGV[5])
+local r = key('r', b.room)
+local at = tonumber(redis.call('HGET', r, 'pos') or '0')
+if at <= b.pos then
+  -- A step that survived without its owner's knowledge has left newer occupants.
+  redis.call('DEL', r .. ':occ')
+  for _, o in ipairs(b.occupants) do redis.call('HSET', r .. ':occ', o[1], o[2]) end
+end
+at = math.max(at, b.pos)
+redis.call('HSET', r, 'pos', string.format('%.0f', at),
+  'last', string.format('%.0f', math.max(tonumber(redis.call('HGET', r, 'last') or '0'), at)))
+redis.call('XTRIM', r .. ':in', 'MINID', string.format('%.0f-1', at))
+for _, o in ipairs(b.origins) do
+  local field = 'o:' .. o[1]
+  if o[2] > tonumber(redis.call('HGET', r, field) or '-1') then redis.call('HSET', r, field, string.format('%.0f', o[2])) end
+end
+redis.call('SADD', P .. 'rooms', b.room)
+return {'OK'}

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "storage/batch.hpp"
+
+namespace hexad {
+
+/// What a target has taken of each source: the highest n · 4096 + sub. An origin at or below it is a repeat.
+class Origins {
+public:
+    static std::uint64_t value_of(const Origin& origin) { return origin.n * 4096 + origin.sub; }
+    bool has(const Origin& origin) const {
+        const auto it = highest_.find(origin.source);
+        return !origin.source.empty() && it != highest_.end() && value_of(origin) <= it->second;
+    }
+    void take(const Origin& origin) {
+        if (!origin.source.empty()) raise(origin.source, value_of(origin));
+    }
+    void raise(const std::string& source, std::uint64_t value) {
+        auto& highest = highest_[source];
+        if (value > highest) highest = value;
+    }
+    const std::unordered_map<std::string, std::uint64_t>& all() const { return highest_; }
+
+private:
+    std::unordered_map<std::string, std::uint64_t> highest_;
+};
+
+/// A session as its carrier knows it, for a state store that lost it (docs/delivery.md §7).
+struct CarriedSession {
+    SessionRecord record;  ///< `in`: what is counted, and what was delivered while the store was away
+    std::vector<LogEntry> entries;  ///< not acknowledged; `number` = the one committed, 0 = none
+    Origins origins;
+    std::uint64_t filled = 0;
+    RouteEntry route;
+};
+
+/// A room as its owner knows it.
+struct CarriedRoom {
+    Jid room;
+    std::uint64_t position = 0;  ///< of the last input whose effects are safe
+    std::vector<OccupantPut> occupants;
+    Origins origins;
+};
+
+}  // namespace hexad
