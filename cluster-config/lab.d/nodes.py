@@ -49,7 +49,7 @@ def start(lab, name):
     home.mkdir(exist_ok=True)
     os.chown(home, *processes.unprivileged())
     address = lab.address_of(name)
-    for port in ("c2s", "c2s_tls", "https", "admin"):
+    for port in ("c2s", "c2s_tls", "https", "admin", *([] if lab.single else ["peer"])):
         processes.check_free(address, PORTS[port], name)
     command = [program(lab, "hexad"), "--config", configuration.path(lab), "--data", home, "--node", name, "--supervise"]
     pid = processes.start(command, log(lab, name), group=group_id(lab, name), cwd=home)

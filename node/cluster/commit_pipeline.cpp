@@ -127,6 +127,8 @@ void CommitPipeline::stored(const std::vector<ItemPtr>& group, const std::vector
                 log_warn("spilled_rows_refused", {{"source", item->batch.origin.source}});
         } else if (!item->answered) {
             item->outcome.status = statuses[i];
+            if (statuses[i] == CommitStatus::not_owner && calls_.refused)
+                calls_.refused("store", item->batch, 0);
         }
     }
     for (const auto& item : group) advance(item->lane);
@@ -165,7 +167,6 @@ void CommitPipeline::advance(const std::string& lane) {
         if (item->answered || item->sent || item->unlogged) continue;
         if (!may_go(item)) break;
         if (item->outcome.status != CommitStatus::ok) {
-            if (item->outcome.status == CommitStatus::not_owner) calls_.refused("store", item->batch, 0);
             item->answered = true;
             continue;
         }

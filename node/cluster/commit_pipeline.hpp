@@ -38,12 +38,12 @@ public:
         std::function<void(const std::string& bytes, std::function<void(Result<RedisReply>)>)> send;
         /// Redis answered that it is of another generation, or that this node has no lease.
         std::function<void()> distrusted;
-        /// A former owner's batch was refused by "store" or "state-store", which knows `epoch` (0: not told).
-        std::function<void(std::string_view by, const Batch&, std::uint64_t epoch)> refused;
         /// Everything that was spilled is in the store.
         std::function<void()> drained;
         /// Delivers a batch that concerns only sessions of this node; false if it does not.
         std::function<bool(const Batch&)> deliver_unlogged;
+        /// Somebody else owns what the batch is about; `now`: the epoch in force, 0 = not known.
+        std::function<void(std::string_view where, const Batch&, std::uint64_t now)> refused;
     };
 
     CommitPipeline(asio::io_context& io, StoreWriter& writer, Calls calls);

@@ -327,6 +327,8 @@ void HaManager::perform(const Decision& d) {
             asio::co_spawn(io_, take_back(d.reason, d.transition), asio::detached);
             break;
         case Step::hand_over:
+            // The peer has just said why it cannot: that is asked again when something may have changed.
+            if (elapsed(hand_over_refused_, SteadyClock::now()) < timers_.peer_timeout) break;
             busy_ = true;
             budget_.spend(SteadyClock::now());
             if (d.reason == Reason::state_store_lost) asked_take_over_ = true;
@@ -451,12 +453,8 @@ awaitable<void> HaManager::tell_refused(std::string where, std::string actor, st
                                         std::uint64_t now) {
     const auto jid = Jid::parse(actor);
     if (now == 0 && jid && !jid->local().empty()) {
-        const auto rooms = co_await router_.store().list_rooms(std::string(jid->domain()));
-        if (rooms) {
-            for (const auto& room : *rooms) {
-                if (room.jid == *jid) now = room.epoch;
-            }
-        }
+        const auto room = co_await router_.store().load_room(*jid);
+        if (room && *room) now = (*room)->epoch;
     }
     log_.add("WriteRefused", {{"where", where}, {"actor", actor}, {"epoch", epoch}, {"epoch_now", now}});
 }

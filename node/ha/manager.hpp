@@ -159,6 +159,7 @@ private:
     bool saw_peer_ = false;
     bool peer_stopping_ = false;
     bool asked_take_over_ = false;
+    SteadyClock::time_point hand_over_refused_{};
     bool busy_ = false;  ///< a move is under way
     bool draining_ = false;
     bool stopping_ = false;

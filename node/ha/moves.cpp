@@ -203,6 +203,7 @@ awaitable<std::string> HaManager::hand_over(NodeState to, Reason reason, int tra
     }
     if (token != move_) co_return "given up";
     if (!error.empty()) {
+        hand_over_refused_ = SteadyClock::now();
         if (hold) {
             co_await redundancy_.set_hold(node_, false);
             std::erase(settings_.held, node_);

@@ -191,28 +191,30 @@ void Router::again_if_idle(const SessionPtr& session) {
 awaitable<void> Router::decide_again(SessionPtr session) {
     // Inputs that were committed in the meantime leave; the rest goes back to the unread ones.
     std::deque<Element> again;
+    std::vector<OfflineStore::RowName> rows;
     std::uint64_t first = 0;
     while (!session->inputs.empty()) {
         auto input = session->inputs.front();
         session->inputs.pop_front();
         const bool committed = input->done && input->submitted;
         if (committed && again.empty()) continue;
-        // A row that an earlier attempt put offline may be on its way to its owner already.
-        for (const auto& row : input->batch.offline) {
-            for (;;) {
-                const auto found = co_await offline_->withdraw(row.owner, row.stanza_id);
-                if (found) {
-                    if (*found == OfflineStore::Row::taken) session->offline_taken.insert(row.stanza_id);
-                    break;
-                }
-                asio::steady_timer pause(io_, milliseconds(200));
-                co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
-            }
-        }
+        for (const auto& row : input->batch.offline) rows.push_back({row.owner, row.stanza_id});
         if (input->original) {
             if (again.empty()) first = input->n;
             again.push_back(std::move(*input->original));
         }
+    }
+    // Rows that an earlier attempt put offline may be on their way to their owner already.
+    while (!rows.empty()) {
+        const auto found = co_await offline_->withdraw(rows);
+        if (found) {
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+                if ((*found)[i] == OfflineStore::Row::taken) session->offline_taken.insert(rows[i].stanza_id);
+            }
+            break;
+        }
+        asio::steady_timer pause(io_, milliseconds(200));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
     if (session->reload_accounts) {
         session->reload_accounts = false;

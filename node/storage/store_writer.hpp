@@ -48,9 +48,14 @@ public:
                                              std::uint64_t filled, std::vector<OfflineRow> due) = 0;
     virtual awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) = 0;
     enum class Row { none, queued, taken };
-    /// Before a stanza is decided again: what became of the row an earlier attempt wrote. `queued` rows are
-    /// deleted.
-    virtual awaitable<Result<Row>> withdraw(AccountId owner, std::string stanza_id) = 0;
+    struct RowName {
+        AccountId owner = 0;
+        std::string stanza_id;
+    };
+    /// Before stanzas are decided again: what became of the rows that earlier attempts wrote. `queued` rows
+    /// are deleted. All at once: a login that takes rows meanwhile gets the first of them or none, so that
+    /// nothing overtakes.
+    virtual awaitable<Result<std::vector<Row>>> withdraw(std::vector<RowName> rows) = 0;
 };
 
 /// The epochs that outlive Redis: generation of the cluster, serving node and epoch of each partition, node

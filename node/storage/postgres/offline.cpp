@@ -1,6 +1,7 @@
 #include "storage/postgres/offline.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "base/log.hpp"
 #include "storage/postgres/transaction.hpp"
@@ -40,11 +41,17 @@ std::vector<OfflineRow> in_order(Rows rows, AccountId owner) {
     return out;
 }
 
+/// Who takes rows of an account and who takes some back go one behind the other.
+void lock_owner(Connection& db, AccountId owner) {
+    db.query("SELECT pg_advisory_xact_lock(7302, (?1 % 2147483647)::int)", owner).next();
+}
+
 }  // namespace
 
 OfflineStore::Taken take_offline(Connection& db, AccountId owner, const std::string& sid,
                                  std::uint64_t filled) {
     Transaction transaction(db);
+    lock_owner(db, owner);
     const auto before = static_cast<std::int64_t>(filled);
     db.run(mark_done, sid, before, now());
     OfflineStore::Taken taken;
@@ -108,13 +115,26 @@ std::optional<SessionTomb> find_tomb(Connection& db, const std::string& sid) {
     return SessionTomb{*jid, row.count(1)};
 }
 
-OfflineStore::Row withdraw_offline(Connection& db, AccountId owner, const std::string& stanza_id) {
-    if (db.run("DELETE FROM offline WHERE owner=?1 AND stanza_id=?2 AND state=0", owner, stanza_id) > 0) {
-        return OfflineStore::Row::queued;
+std::vector<OfflineStore::Row> withdraw_offline(Connection& db,
+                                                const std::vector<OfflineStore::RowName>& rows) {
+    Transaction transaction(db);
+    std::set<AccountId> owners;
+    for (const auto& row : rows) owners.insert(row.owner);
+    for (const auto owner : owners) lock_owner(db, owner);
+    std::vector<OfflineStore::Row> out;
+    for (const auto& row : rows) {
+        if (db.run("DELETE FROM offline WHERE owner=?1 AND stanza_id=?2 AND state=0", row.owner,
+                   row.stanza_id) > 0) {
+            out.push_back(OfflineStore::Row::queued);
+        } else {
+            const bool there =
+                db.query("SELECT 1 FROM offline WHERE owner=?1 AND stanza_id=?2", row.owner, row.stanza_id)
+                    .next();
+            out.push_back(there ? OfflineStore::Row::taken : OfflineStore::Row::none);
+        }
     }
-    return db.query("SELECT 1 FROM offline WHERE owner=?1 AND stanza_id=?2", owner, stanza_id).next()
-               ? OfflineStore::Row::taken
-               : OfflineStore::Row::none;
+    transaction.commit();
+    return out;
 }
 
 void purge(Connection& db) {

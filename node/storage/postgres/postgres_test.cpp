@@ -86,6 +86,11 @@ using Ids = std::vector<std::string>;
 
 }  // namespace
 
+static OfflineStore::Row withdrawn(World& w, const std::string& id) {
+    const auto rows = w.run(w.offline().withdraw({{w.juliet, id}}));
+    return rows.value().at(0);
+}
+
 TEST_CASE("a group gives each batch its own status", "[postgres]") {
     World w;
     const auto stale = add_contact(w, 1, {1, 1}, 9, "paris@example.test");
@@ -192,7 +197,7 @@ TEST_CASE("the backlog is taken in batches that survive a crash of their taker",
     taken = w.run(w.offline().take(w.juliet, "j", 1)).value();
     CHECK(taken.rows.empty());
     CHECK(taken.batch == 2);
-    CHECK(w.run(w.offline().withdraw(w.juliet, "o1001")).value() == OfflineStore::Row::taken);
+    CHECK(withdrawn(w, "o1001") == OfflineStore::Row::taken);
     // The other one ends without having filled its part.
     CHECK(w.run(w.offline().put_back(w.juliet, "other", jid("juliet@example.test/o"), 7, 0, {})).value());
     taken = w.run(w.offline().take(w.juliet, "j", 1)).value();
@@ -231,14 +236,14 @@ TEST_CASE("an ended session gives back what is due, in the place of its archive 
 TEST_CASE("a row of an earlier attempt is withdrawn unless a login has it", "[postgres][delivery-3]") {
     World w;
     w.write(w.offline_message("a", 1));
-    CHECK(w.run(w.offline().withdraw(w.juliet, "zz")).value() == OfflineStore::Row::none);
-    CHECK(w.run(w.offline().withdraw(w.juliet, "a")).value() == OfflineStore::Row::queued);
-    CHECK(w.run(w.offline().withdraw(w.juliet, "a")).value() == OfflineStore::Row::none);
+    CHECK(withdrawn(w, "zz") == OfflineStore::Row::none);
+    CHECK(withdrawn(w, "a") == OfflineStore::Row::queued);
+    CHECK(withdrawn(w, "a") == OfflineStore::Row::none);
     w.write(w.offline_message("a", 1));
     w.run(w.offline().take(w.juliet, "j", 0));
-    CHECK(w.run(w.offline().withdraw(w.juliet, "a")).value() == OfflineStore::Row::taken);
+    CHECK(withdrawn(w, "a") == OfflineStore::Row::taken);
     w.run(w.offline().done("j", 1));
-    CHECK(w.run(w.offline().withdraw(w.juliet, "a")).value() == OfflineStore::Row::taken);
+    CHECK(withdrawn(w, "a") == OfflineStore::Row::taken);
     CHECK(w.write(w.offline_message("a", 1)) == CommitStatus::ok);
     CHECK(w.run(w.store->store().offline_count(w.juliet)).value() == 0);
 }
@@ -266,6 +271,31 @@ TEST_CASE("generation, partition and incarnation rise by compare and set", "[pos
     CHECK(w.run(w.epochs().next_incarnation("n1")).value() == 1);
     CHECK(w.run(w.epochs().next_incarnation("n1")).value() == 2);
     CHECK(w.run(w.epochs().next_incarnation("n2")).value() == 1);
+}
+
+TEST_CASE("holds, the switch of high availability and events are kept", "[postgres][ha]") {
+    World w;
+    auto& kept = w.store->redundancy();
+    CHECK_FALSE(w.run(kept.settings()).value().changed);
+    w.run(kept.set_high_availability(false));
+    CHECK(w.run(kept.settings()).value().changed);
+    CHECK_FALSE(w.run(kept.settings()).value().high_availability);
+    CHECK_FALSE(w.run(kept.set_hold("n1", true)).value());  // there is no such partition yet
+    w.run(w.epochs().ensure_partition("n1"));
+    CHECK(w.run(kept.set_hold("n1", true)).value());
+    w.run(w.epochs().move_partition("n1", "n2", 1));  // a move keeps the hold
+    CHECK(w.run(kept.settings()).value().held == std::vector<std::string>{"n1"});
+    w.run(kept.set_hold("n1", false));
+    CHECK(w.run(kept.settings()).value().held.empty());
+
+    const auto event = [](int n, const char* kind) { return HaEvent{0, at(n), "n1", kind, "{}"}; };
+    w.run(kept.add_events({event(1, "NodeFenced"), event(2, "PeerLinkDown")}));
+    w.run(kept.add_events({event(3, "NodeFenced")}));
+    const auto all = w.run(kept.events(0, "", 10)).value();
+    REQUIRE(all.size() == 3);
+    CHECK(all.front().at == at(1));
+    CHECK(w.run(kept.events(0, "", 2)).value().front().id == all[1].id);
+    CHECK(w.run(kept.events(all[0].id, "NodeFenced", 10)).value().size() == 1);
 }
 
 TEST_CASE("after a partition has moved, its old server writes no room row", "[postgres][muc][delivery-6]") {

@@ -287,8 +287,8 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
     awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) override {
         return run([sid = std::move(sid)](Db& db) { return find_tomb(db, sid); });
     }
-    awaitable<Result<Row>> withdraw(AccountId owner, std::string stanza_id) override {
-        return run([owner, id = std::move(stanza_id)](Db& db) { return withdraw_offline(db, owner, id); });
+    awaitable<Result<std::vector<Row>>> withdraw(std::vector<RowName> rows) override {
+        return run([rows = std::move(rows)](Db& db) { return withdraw_offline(db, rows); });
     }
 
     // EpochStore
