@@ -360,4 +360,20 @@ awaitable<Result<std::vector<Jid>>> ClusterBackend::active_rooms() {
     co_return out;
 }
 
+awaitable<Result<std::vector<LogEntry>>> ClusterBackend::entries_after(std::string sid,
+                                                                       std::uint64_t position) {
+    std::vector<std::string> words{"XRANGE", key("s", sid) + ":log", '(' + std::to_string(position) + "-0",
+                                   "+"};
+    const auto reply = co_await commands_.ask(std::move(words));
+    if (!reply || reply->is_error()) co_return StorageError::unavailable;
+    std::vector<LogEntry> out;
+    for (const auto& item : reply->items) {
+        auto decoded = codec::decode_entry(item.items[1].items[1].text);
+        if (!decoded) continue;
+        decoded->entry.position = to_number(item.items[0].text);
+        out.push_back(std::move(decoded->entry));
+    }
+    co_return out;
+}
+
 }  // namespace hexad

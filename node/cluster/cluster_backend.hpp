@@ -109,6 +109,8 @@ public:
     awaitable<Result<std::map<std::string, std::string>>> node_states();
     /// Store rows that a node left in Redis when the data base was away (docs/delivery.md §7).
     awaitable<bool> drain_spill(std::string node);
+    /// Entries of a session's log behind `position`.
+    awaitable<Result<std::vector<LogEntry>>> entries_after(std::string sid, std::uint64_t position);
     void announce_account(const Jid& account);
 
     // ---- Committer ----

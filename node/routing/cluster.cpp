@@ -16,6 +16,10 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         const auto session = find_session(sid);
         if (!session || session->finished) return;
         session->entry(entry);
+        if (session->has_gap() && !session->reading_gap) {
+            session->reading_gap = true;
+            asio::co_spawn(io_, read_gap(session), asio::detached);
+        }
         if (session->over_limit()) kick(session, "policy-violation", "too many unacknowledged stanzas");
     };
     events.route = [this](const RouteChange& change, std::uint64_t version) {
@@ -163,6 +167,22 @@ bool Router::deliver_unlogged(const Batch& batch) {
     return true;
 }
 
+/// Entries before some that have come are on their way with the answer to a fill; if they do not come, they
+/// are read from the log.
+awaitable<void> Router::read_gap(SessionPtr session) {
+    while (session->has_gap() && !session->closing) {
+        asio::steady_timer pause(io_, milliseconds(300));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+        if (!session->has_gap() || session->filling_now || !cluster_->active()) continue;
+        const auto missing = co_await cluster_->entries_after(session->state.sid, session->last_position());
+        if (!missing) continue;
+        log_warn("log_gap_read", {{"jid", session->state.jid.to_string()}, {"entries", missing->size()}});
+        for (const auto& entry : *missing) session->entry(entry);
+        session->skip_gap();
+    }
+    session->reading_gap = false;
+}
+
 // ---- batches that were decided on something that has changed ----
 
 void Router::refused(const SessionPtr& session, const std::shared_ptr<Session::Input>& input,
@@ -296,7 +316,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     session->mode = record.mode;
     session->phase = record.phase;
     session->sm = session->resumable = record.resumable;
-    session->restored = true;
+    session->restored = session->in_cluster = true;
     session->until = record.until;
     session->in_read = session->in_submitted = session->in_safe = record.in;
     session->detach();

@@ -144,6 +144,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     session->state.sid = random_id(16);
     session->state.jid = *full;
     session->state.account = *account;
+    session->in_cluster = cluster_ != nullptr;
     session->window = options_.resume_window;
     session->wants_tick = [this, weak = std::weak_ptr(session)] {
         if (auto s = weak.lock()) ticking_.insert(s);

@@ -169,6 +169,7 @@ private:
     awaitable<void> decide_again(SessionPtr session);
     void drop(const SessionPtr& session);
     void join_recovery(ClusterEvents& events);
+    awaitable<void> read_gap(SessionPtr session);
     bool deliver_unlogged(const Batch& batch);
     bool needs_room_home(const Jid& to) const;
     awaitable<void> load_room_home(SessionPtr session, Jid room);

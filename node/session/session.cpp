@@ -80,6 +80,27 @@ void Session::committed(const SlotPtr& slot, std::uint64_t position) {
 void Session::entry(const LogEntry& entry) {
     if (refilling_) return;                        // the answer to the refill has it
     if (entry.position <= last_position_) return;  // told twice: by the log and by a hint
+    if (in_cluster && entry.position > last_position_ + 1) {
+        // What is before it comes on another way: the backlog of a login, or the log.
+        early_.emplace(entry.position, entry);
+        return;
+    }
+    take_in(entry);
+    while (!early_.empty() && early_.begin()->first <= last_position_ + 1) {
+        const auto next = early_.extract(early_.begin());
+        if (next.key() == last_position_ + 1) take_in(next.mapped());
+    }
+    number_pending();
+}
+
+void Session::skip_gap() {
+    for (const auto& [position, entry] : std::exchange(early_, {})) {
+        if (position > last_position_) take_in(entry);
+    }
+    number_pending();
+}
+
+void Session::take_in(const LogEntry& entry) {
     last_position_ = entry.position;
     if (taken_.has(entry.origin)) return;  // delivered while the log was away
     auto slot = slot_of(entry);
@@ -88,7 +109,6 @@ void Session::entry(const LogEntry& entry) {
         to_number_.push_back(slot);
     }
     append(slot);
-    number_pending();
 }
 
 Session::SlotPtr Session::slot_of(const LogEntry& entry) {
@@ -156,6 +176,7 @@ void Session::refilled(std::uint64_t base, const std::vector<LogEntry>& extra) {
         if (slot->gone) ack_position_ = std::max(ack_position_, slot->position);
     }
     handed_in_.clear();
+    early_.clear();
     for (auto& slot : slots_) {
         slot->generation = generation_;
         // What was not written yet gets its number in the log first, under the new position.
@@ -343,7 +364,9 @@ void Session::restore(const ClaimedSession& claimed) {
     slots_.clear();
     to_number_.clear();
     bytes_ = written_ = 0;
+    early_.clear();
     taken_ = claimed.origins;
+    last_position_ = std::max(last_position_, claimed.record.last);
     filled = claimed.filled;
     for (const auto& entry : claimed.entries) {
         auto slot = slot_of(entry);

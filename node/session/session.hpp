@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -137,6 +138,14 @@ public:
     void entry(const LogEntry& entry);
     /// The log cannot be reached by anybody: what waits for a number is written without, and entries of this
     /// node are delivered before they are logged (docs/delivery.md §7).
+    /// Entries came that are not the next ones: what lies between is looked up in the log if it does not
+    /// come.
+    bool has_gap() const { return !early_.empty(); }
+    /// The log does not have what is missing: goes on behind it.
+    void skip_gap();
+    std::uint64_t last_position() const { return last_position_; }
+    bool reading_gap = false;
+    bool in_cluster = false;  ///< entries come by the streams of a cluster, without a hole but for a backlog
     void freeze();
     void entry_unlogged(const LogEntry& entry);
     bool frozen() const { return frozen_; }
@@ -185,6 +194,7 @@ private:
     bool live() const { return wire != nullptr && settled_ && !finished; }
     void append(SlotPtr slot);
     SlotPtr slot_of(const LogEntry& entry);
+    void take_in(const LogEntry& entry);
     void flush();
     void number_pending();
     void pop_front_acknowledged(std::size_t count);
@@ -209,7 +219,8 @@ private:
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
     std::uint64_t last_position_ = 0;  ///< highest log position seen: what is at or below it is known
-    Origins taken_;                    ///< in a cluster
+    std::map<std::uint64_t, LogEntry> early_;
+    Origins taken_;  ///< in a cluster
     std::size_t window_stanzas_ = limits_.max_window;
     bool frozen_ = false;
     bool refilling_ = false;

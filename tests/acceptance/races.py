@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """What happens at two nodes at the same moment, two hundred times each: approvals, first joins, logins, live messages
-behind the offline backlog, one full JID bound twice. `races.py COUNT` runs fewer or more; `--order` also asks that the
-live messages come in their order, which is known to fail."""
+behind the offline backlog in their order, one full JID bound twice. `races.py COUNT` runs fewer or more."""
 import concurrent.futures
 import pathlib
 import sys
@@ -15,8 +14,6 @@ from support.lab import Lab  # noqa: E402
 
 MUC = "http://jabber.org/protocol/muc"
 SIDE_BY_SIDE = 8
-# Known to fail: what was decided for the offline store while the login became available may come behind later ones.
-STRICT = "--order" in sys.argv
 BACKLOG, LIVE = 15, 15
 
 
@@ -159,8 +156,7 @@ def backlog(pair, number):
     receiver.settles()
     got += [int(e.findtext("{jabber:client}body")) for e in receiver.queue if e.tag == "{jabber:client}message"]
     wanted = list(range(BACKLOG + LIVE))
-    assert sorted(got) == wanted, f"{to}: {got}"
-    assert got == wanted or not STRICT, f"{to}: {got}"
+    assert got == wanted, f"{to}: {got}"
 
 
 def ended_by(client):

@@ -35,7 +35,7 @@ class Lab:
         return self
 
     def __exit__(self, kind, *_):
-        if os.environ.get("HEXAD_KEEP_LAB"):
+        if kind is not None and os.environ.get("HEXAD_KEEP_LAB"):
             return
         self("down", check=False)
 

@@ -43,7 +43,7 @@ std::vector<OfflineRow> in_order(Rows rows, AccountId owner) {
 
 /// Who takes rows of an account and who takes some back go one behind the other.
 void lock_owner(Connection& db, AccountId owner) {
-    db.query("SELECT pg_advisory_xact_lock(7302, (?1 % 2147483647)::int)", owner).next();
+    db.query("SELECT pg_advisory_xact_lock(7302, (?1::bigint % 2147483647)::int)", owner).next();
 }
 
 }  // namespace
