@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <csignal>
 #include <cstring>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -100,7 +102,10 @@ struct TlsStream::Core : std::enable_shared_from_this<Core> {
         if (!broken) broken = why;
         error_code ignored;
         // Who has not taken what we sent will not take the rest: the kernel need not keep it for him.
-        if (!outbox.empty()) socket.set_option(asio::socket_base::linger(true, 0), ignored);
+        int with_kernel = 0;
+        if (why == asio::error::timed_out) ::ioctl(socket.native_handle(), SIOCOUTQ, &with_kernel);
+        if (!outbox.empty() || with_kernel > 0)
+            socket.set_option(asio::socket_base::linger(true, 0), ignored);
         socket.close(ignored);
         if (watchdog) watchdog->cancel();
         std::string().swap(outbox);

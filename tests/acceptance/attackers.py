@@ -2,7 +2,6 @@
 """One node under attack: connections that stall at every step, XML that is not allowed, all descriptors taken.
 
     attackers.py [CONNECTIONS]     how many connections stall at once (2000 if it is not said, up to 15000)
-    attackers.py --deaf            also clients that ask and do not read: the node is known not to close all of them
 
 Connections come from 127.0.0.2 to 127.0.0.9. Meanwhile ten good clients log in, chat and log out, again and again."""
 import collections
@@ -40,15 +39,14 @@ idle_seconds = {IDLE}
 write_stall_seconds = {STALL}
 """
 HEADER = f"<?xml version='1.0'?><stream:stream to='{DOMAIN}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
-DEAF = [word for word in sys.argv[1:] if word == "--deaf"]
 LOGGED_IN = 10  # attackers of each kind that have an account
 
 
 # ---- the attackers: a process of their own, so that Python's lock does not slow the good clients down
 
 class Attack:
-    def __init__(self, address, count, with_deaf):
-        self.address, self.count, self.with_deaf = address, count, with_deaf
+    def __init__(self, address, count):
+        self.address, self.count = address, count
         self.open = {}                                # file number: (socket, kind, since)
         self.lived = collections.defaultdict(list)    # kind: seconds until the node closed
         self.poll = select.epoll()
@@ -136,8 +134,7 @@ class Attack:
     def run(self):
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             list(pool.map(self.silent_within, range(LOGGED_IN)))
-            if self.with_deaf:
-                list(pool.map(self.deaf, range(LOGGED_IN, 2 * LOGGED_IN)))
+            list(pool.map(self.deaf, range(LOGGED_IN, 2 * LOGGED_IN)))
         start = time.monotonic()
         for number in range(self.count):
             self.stall(number)
@@ -213,7 +210,7 @@ def stalled(checks, server, count):
     good = Good(server.address)
     eventually(lambda: good.rounds >= 15, 60)
     before = memory(server)
-    attack = subprocess.Popen([sys.executable, "-B", __file__, "--attack", server.address, str(count), *DEAF], stdout=subprocess.PIPE, text=True)
+    attack = subprocess.Popen([sys.executable, "-B", __file__, "--attack", server.address, str(count)], stdout=subprocess.PIPE, text=True)
     told = json.loads(attack.stdout.readline())
     rounds = good.rounds
     peak = memory(server)
@@ -228,10 +225,9 @@ def stalled(checks, server, count):
         times = result["lived"].get(kind, [0])
         checks.that(f"{kind}: closed after {seconds} s", seconds - 2 <= min(times) and max(times) <= seconds + slack,
                     f"{len(times)}: {min(times):.1f} to {max(times):.1f} s")
-    if DEAF:
-        times = result["lived"].get("deaf", [])
-        checks.that("deaf: closed by the limit of what may wait, or after standing still",
-                    len(times) == LOGGED_IN and max(times) <= STALL + slack + 10, f"{len(times)}: {max(times, default=0):.1f} s at most")
+    times = result["lived"].get("deaf", [])
+    checks.that("deaf: closed by the limit of what may wait, or after standing still",
+                len(times) == LOGGED_IN and max(times) <= STALL + slack + 10, f"{len(times)}: {max(times, default=0):.1f} s at most")
     good.stop()
     checks.that("ten good clients went on all the time", good.rounds > rounds and not good.wrong, f"{good.rounds} rounds, {good.rounds - rounds} under attack; {good.wrong[:2]}")
     checks.that("their messages took at most 2 s", good.longest <= 2, f"{good.longest:.3f} s")
@@ -343,6 +339,6 @@ def main(count):
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 if sys.argv[1:2] == ["--attack"]:
-    Attack(sys.argv[2], int(sys.argv[3]), bool(DEAF)).run()
+    Attack(sys.argv[2], int(sys.argv[3])).run()
 else:
     main(next((int(word) for word in sys.argv[1:] if word.isdigit()), 2000))
