@@ -42,7 +42,10 @@ bool only_room(const json::array& checks) {
 awaitable<json::object> HaManager::answer(std::string from, json::object request) {
     const auto what = text(request, "do");
     const auto reason = reason_of(text(request, "reason")).value_or(Reason::peer_down);
-    if (what == "command") co_return co_await carry_out(text(request, "command"), std::move(request));
+    if (what == "command") {
+        auto command = text(request, "command");
+        co_return co_await carry_out(std::move(command), std::move(request));
+    }
     if (from != peer_) co_return refusal("not of this group");
     if (what == "take-over") {
         if (busy_) co_return refusal("another move is under way");

@@ -21,6 +21,11 @@ namespace {
 
 constexpr seconds slot_life{600};
 
+/// Runs on a disk thread.
+awaitable<Result<std::optional<Timestamp>>> take(const UploadQuota& quota, Jid account, std::uint64_t size) {
+    co_return quota.take(account, size, wall_now());
+}
+
 class UploadModule final : public Module {
 public:
     explicit UploadModule(ModuleContext& ctx)
@@ -92,11 +97,8 @@ private:
     /// Counts the file against the account's quota; the error of XEP-0363 §5 if it is used up.
     awaitable<std::optional<StanzaError>> book(Jid account, std::uint64_t size) {
         if (quota_.limit() == 0) co_return std::nullopt;
-        auto work = [&quota = quota_, account = std::move(account),
-                     size]() -> awaitable<Result<std::optional<Timestamp>>> {
-            co_return quota.take(account, size, wall_now());
-        };
-        const auto again = co_await asio::co_spawn(disk_, work, asio::use_awaitable);
+        const auto again =
+            co_await asio::co_spawn(disk_, take(quota_, std::move(account), size), asio::use_awaitable);
         if (!again) {
             log_error("upload_quota_failed", {{"error", again.error().message()}});
             co_return StanzaError::try_again();

@@ -114,7 +114,8 @@ Occupant* Room::find_sid(const std::string& sid) {
 
 Jid Room::occupant_jid(const std::string& nick) const {
     auto full = jid.with_resource(nick);
-    return full ? std::move(*full) : jid;
+    if (!full) return jid;
+    return std::move(*full);
 }
 
 std::string Room::occupant_id(const Jid& bare) const {

@@ -30,8 +30,8 @@ namespace fs = std::filesystem;
 awaitable<int> call(std::function<int()> work) { co_return work(); }
 
 /// Runs blocking work on a disk thread: 0 or an errno.
-awaitable<int> on_disk(asio::any_io_executor disk, std::function<int()> work) {
-    return asio::co_spawn(std::move(disk), call(std::move(work)), asio::use_awaitable);
+awaitable<int> on_disk(const asio::any_io_executor& disk, std::function<int()> work) {
+    return asio::co_spawn(disk, call(std::move(work)), asio::use_awaitable);
 }
 
 /// A file that is being written; it is gone with this object unless it was kept.
@@ -59,6 +59,17 @@ int write_all(int fd, std::string_view bytes) {
     }
     return 0;
 }
+
+/// The body of an upload on its way to the disk. Lives until all of it is read.
+struct BodyWriter {
+    const asio::any_io_executor& disk;
+    PartialFile& part;
+    int failed = 0;  ///< errno
+    awaitable<error_code> operator()(std::string_view bytes) {
+        failed = co_await on_disk(disk, [this, bytes] { return write_all(part.file.get(), bytes); });
+        co_return failed == 0 ? error_code() : error_code(failed, boost::system::system_category());
+    }
+};
 
 int sync_folder(const fs::path& folder) {
     const FileDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -191,13 +202,9 @@ awaitable<HttpResponse> UploadHttp::put(HttpRequest& request) {
         co_await on_disk(disk_, [&] { return ::access(path.c_str(), F_OK) == 0 ? EEXIST : open_part(part); });
     if (opened == EEXIST) co_return HttpResponse(409, "there is a file already\n");
     if (opened != 0) co_return failed("open", opened);
-    int written = 0;
-    const HttpRequest::Sink sink = [&](std::string_view bytes) -> awaitable<error_code> {
-        written = co_await on_disk(disk_, [&] { return write_all(part.file.get(), bytes); });
-        co_return written == 0 ? error_code() : error_code(written, boost::system::system_category());
-    };
-    if (const auto error = co_await request.read_body(slot->size, sink)) {
-        if (written != 0) co_return failed("write", written);
+    BodyWriter body{disk_, part};
+    if (const auto error = co_await request.read_body(slot->size, std::ref(body))) {
+        if (body.failed != 0) co_return failed("write", body.failed);
         log_info("upload_interrupted", {{"error", error.message()}});
         co_return HttpResponse(400, "the body broke off\n");
     }
