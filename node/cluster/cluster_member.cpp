@@ -148,7 +148,7 @@ awaitable<void> ClusterBackend::keep_lease() {
         if (stopping_) co_return;
         if (commands_.connected()) {
             co_await take_part();
-        } else if (!froze_ && events.nobody_reaches_redis && events.nobody_reaches_redis()) {
+        } else if (!pipeline_.frozen() && events.nobody_reaches_redis && events.nobody_reaches_redis()) {
             log_warn("state_store_frozen", {{"node", options_.node}});
             froze_ = true;
             events.freeze();

@@ -53,6 +53,9 @@ public:
     /// Scripts may be sent: this node has its lease in an open generation.
     void open(bool is_open);
     void freeze();
+    /// What was delivered unlogged is being handed in: from here on everything waits for `open`.
+    void hold() { frozen_ = false; }
+    bool frozen() const { return frozen_; }
     void stop() { stopping_ = true; }
     void store_state(bool up);
     bool store_up() const { return store_up_; }

@@ -82,6 +82,7 @@ awaitable<bool> ClusterBackend::recover(std::uint64_t generation, bool fresh) {
     const auto reply = co_await run(scripts_->recover, std::move(own));
     if (verdict(reply) != "OK") co_return false;
     const auto survived = to_number(reply->items[2].text);
+    pipeline_.hold();
     if (!co_await refill_partitions() || !co_await refill_sessions() || !co_await refill_rooms() ||
         !co_await stage(survived) || !co_await wait_open(fresh)) {
         co_return false;

@@ -92,6 +92,8 @@ class Talk:
 
 
 def by_hand(checks, lab):
+    # The nodes were started a moment ago: their link may take a second.
+    lab.waits("a link between the nodes", lambda: ctl(lab, "ha", "simulate", "n1")["possible"], 10)
     told = ctl(lab, "ha", "simulate", "n1")
     checks.that("a simulation says that a failover would work", told["possible"], str(told["checks"]))
     talk = Talk(lab, "n1", "n2")
