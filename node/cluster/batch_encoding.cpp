@@ -2,14 +2,9 @@
 #include "cluster/cluster_backend.hpp"
 #include "cluster/msgpack.hpp"
 #include "cluster/wire_codec.hpp"
+#include "cluster/words.hpp"
 
 namespace hexad {
-
-namespace {
-
-std::string micros(Timestamp at) { return std::to_string(at.time_since_epoch().count()); }
-
-}  // namespace
 
 std::string ClusterBackend::encode(const Batch& b, const std::string& spill) const {
     MsgpackWriter w;
@@ -47,12 +42,8 @@ std::string ClusterBackend::encode(const Batch& b, const std::string& spill) con
             .text("acc")
             .text(std::to_string(s.account));
         w.text("g").text(std::to_string(s.epoch.g)).text("e").text(std::to_string(s.epoch.e));
-        w.text("mode").text(s.mode == SessionMode::bound     ? "bound"
-                            : s.mode == SessionMode::filling ? "filling"
-                                                             : "live");
-        w.text("st").text(s.phase == SessionPhase::attached   ? "attached"
-                          : s.phase == SessionPhase::detached ? "detached"
-                                                              : "ending");
+        w.text("mode").text(word_of(s.mode));
+        w.text("st").text(word_of(s.phase));
         w.text("till")
             .text(micros(s.until))
             .text("res")

@@ -1,34 +1,19 @@
 #include "cluster/cluster_backend.hpp"
 
-#include <charconv>
-
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "cluster/backend_scripts.hpp"
 #include "cluster/msgpack.hpp"
 #include "cluster/wire_codec.hpp"
+#include "cluster/words.hpp"
 
 namespace hexad {
 
 namespace {
 
-std::uint64_t to_number(std::string_view text) {
-    std::uint64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-}
-
-/// The first word of a script's answer.
-std::string verdict(const RedisReply& reply) {
-    if (reply.kind == RedisReply::Kind::array && !reply.items.empty()) return reply.items.front().text;
-    return {};
-}
-
 /// How long a resume waits for a Redis that is away or recovering (docs/delivery.md §4).
 constexpr milliseconds resume_patience{30000};
-
-std::string micros(Timestamp at) { return std::to_string(at.time_since_epoch().count()); }
 
 }  // namespace
 
@@ -89,7 +74,9 @@ std::vector<std::string> ClusterBackend::arguments(std::vector<std::string> own)
 }
 
 awaitable<Result<RedisReply>> ClusterBackend::run(const RedisScript& script, std::vector<std::string> own) {
-    co_return co_await script.run(commands_, arguments(std::move(own)));
+    auto reply = co_await script.run(commands_, arguments(std::move(own)));
+    if (reply && reply->is_error()) log_error("redis_script_failed", {{"error", reply->text}});
+    co_return reply;
 }
 
 awaitable<Result<RedisReply>> ClusterBackend::run_owned(const RedisScript& script, std::string sid,
@@ -157,12 +144,8 @@ Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::strin
     r.epoch = {to_number(fields["g"]), to_number(fields["e"])};
     r.in = to_number(fields["in"]);
     r.last = to_number(fields["L"]);
-    r.mode = fields["mode"] == "live"      ? SessionMode::live
-             : fields["mode"] == "filling" ? SessionMode::filling
-                                           : SessionMode::bound;
-    r.phase = fields["st"] == "attached" ? SessionPhase::attached
-              : fields["st"] == "ending" ? SessionPhase::ending
-                                         : SessionPhase::detached;
+    r.mode = mode_of(fields["mode"]);
+    r.phase = phase_of(fields["st"]);
     r.resumable = fields["res"] == "1";
     r.until = Timestamp(std::chrono::microseconds(static_cast<std::int64_t>(to_number(fields["until"]))));
     r.state = fields["state"];

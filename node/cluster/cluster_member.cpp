@@ -1,28 +1,12 @@
 // This node as a member of its cluster: generation, lease, what it asks about the others.
-#include <charconv>
-
 #include <boost/asio/co_spawn.hpp>
 
 #include "base/log.hpp"
 #include "cluster/backend_scripts.hpp"
 #include "cluster/cluster_backend.hpp"
+#include "cluster/words.hpp"
 
 namespace hexad {
-
-namespace {
-
-std::uint64_t to_number(std::string_view text) {
-    std::uint64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-}
-
-std::string verdict(const RedisReply& reply) {
-    if (reply.kind == RedisReply::Kind::array && !reply.items.empty()) return reply.items.front().text;
-    return {};
-}
-
-}  // namespace
 
 awaitable<void> ClusterBackend::load_scripts() {
     for (const auto* name : {"commit", "number", "claim", "settle", "ack", "fill", "ending", "end", "lease",
@@ -75,10 +59,7 @@ awaitable<bool> ClusterBackend::renew() {
     const auto asked = SteadyClock::now();
     std::vector<std::string> own{std::to_string(options_.lease.count()), std::to_string(read_)};
     const auto reply = co_await run(scripts_->lease, std::move(own));
-    if (!reply || reply->is_error()) {
-        if (reply) log_error("redis_script_failed", {{"error", reply->text}});
-        co_return false;
-    }
+    if (!reply || reply->is_error()) co_return false;
     const auto what = verdict(*reply);
     if (what != "OK" || reply->items[1].text != "open") {
         trusted_ = false;

@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 
 #include "base/log.hpp"
+#include "cluster/words.hpp"
 
 namespace hexad {
 
@@ -11,11 +12,6 @@ namespace {
 constexpr std::size_t most_spilled_rows = 100'000;
 constexpr std::size_t most_spilled_bytes = 256u << 20;
 constexpr std::size_t most_output_bytes = 128u << 20;
-
-std::string verdict(const Result<RedisReply>& reply) {
-    if (!reply || reply->kind != RedisReply::Kind::array || reply->items.empty()) return {};
-    return reply->items.front().text;
-}
 
 /// What must happen one behind the other: a session's stanzas and the changes of its record, a room's steps.
 std::string lane_of(const Batch& batch) {

@@ -1,42 +1,19 @@
 // Redis came back without its last writes, or empty: every node gives back what it knows (docs/delivery.md
 // §7).
-#include <charconv>
-
 #include "base/log.hpp"
 #include "cluster/backend_scripts.hpp"
 #include "cluster/cluster_backend.hpp"
 #include "cluster/msgpack.hpp"
 #include "cluster/wire_codec.hpp"
+#include "cluster/words.hpp"
 
 namespace hexad {
 
 namespace {
 
-std::uint64_t to_number(std::string_view text) {
-    std::uint64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-}
-
-std::string verdict(const Result<RedisReply>& reply) {
-    if (reply && reply->is_error()) log_error("redis_script_failed", {{"error", reply->text}});
-    if (!reply || reply->kind != RedisReply::Kind::array || reply->items.empty()) return {};
-    return reply->items.front().text;
-}
-
 void write_origins(MsgpackWriter& w, const Origins& origins) {
     w.text("origins").array(static_cast<std::uint32_t>(origins.all().size()));
     for (const auto& [source, value] : origins.all()) w.array(2).text(source).number(value);
-}
-
-std::string_view name_of(SessionMode mode) {
-    return mode == SessionMode::bound ? "bound" : mode == SessionMode::filling ? "filling" : "live";
-}
-
-std::string_view name_of(SessionPhase phase) {
-    return phase == SessionPhase::attached   ? "attached"
-           : phase == SessionPhase::detached ? "detached"
-                                             : "ending";
 }
 
 std::string encode_carried(const CarriedSession& session, std::uint64_t route_version) {
@@ -46,7 +23,7 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
     w.text("sid").text(r.sid).text("jid").text(r.jid.to_string()).text("acc").text(std::to_string(r.account));
     w.text("g").text(std::to_string(r.epoch.g)).text("e").text(std::to_string(r.epoch.e));
     w.text("in").number(r.in).text("last").number(r.last);
-    w.text("mode").text(name_of(r.mode)).text("st").text(name_of(r.phase));
+    w.text("mode").text(word_of(r.mode)).text("st").text(word_of(r.phase));
     w.text("till").text(std::to_string(r.until.time_since_epoch().count()));
     w.text("res").text(r.resumable ? "1" : "0").text("state").text(r.state);
     w.text("fill").text(std::to_string(session.filled));

@@ -1,22 +1,15 @@
 // The streams of the cluster as this node follows them: routes, claims, entries for its sessions and rooms.
-#include <charconv>
-
 #include <boost/asio/co_spawn.hpp>
 
 #include "base/log.hpp"
 #include "cluster/cluster_backend.hpp"
 #include "cluster/unpack.hpp"
 #include "cluster/wire_codec.hpp"
+#include "cluster/words.hpp"
 
 namespace hexad {
 
 namespace {
-
-std::uint64_t to_number(std::string_view text) {
-    std::uint64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-}
 
 /// Stream ids are "<counter>-0".
 bool id_less(const std::string& a, const std::string& b) { return to_number(a) < to_number(b); }
