@@ -193,6 +193,10 @@ bool HaManager::store_fresh() const {
     return elapsed(store_answered_, SteadyClock::now()) < timers_.peer_timeout;
 }
 
+bool HaManager::store_answers() const {
+    return elapsed(store_answered_, SteadyClock::now()) < 2 * timers_.heartbeat;
+}
+
 std::vector<std::string> HaManager::problems() const {
     auto out = services_down ? services_down() : std::vector<std::string>{};
     if (elapsed(store_answered_, SteadyClock::now()) >= timers_.store_down) out.emplace_back("store");
@@ -245,6 +249,8 @@ Situation HaManager::situation() {
     s.was_frozen = frozen_;
     if (s.redis || !s.link || !s.peer_redis) peer_only_since_ = now;
     s.peer_only = elapsed(peer_only_since_, now);
+    if (!s.link || !s.peer_store || store_answers()) store_alone_since_ = now;
+    s.store_alone = elapsed(store_alone_since_, now);
     s.peer_stopping = peer_stopping_;
     s.own = owner_of(node_);
     s.peers = s.paired ? owner_of(peer_) : Owner::nobody;

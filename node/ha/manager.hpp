@@ -91,6 +91,7 @@ private:
     Owner owner_of(const std::string& home) const;
     bool redis_fresh() const;
     bool store_fresh() const;
+    bool store_answers() const;
     std::vector<std::string> problems() const;
 
     // moves.cpp: what takes time; one at once
@@ -155,6 +156,7 @@ private:
     SteadyClock::time_point recovered_{};
     int recoveries_ = 0;
     SteadyClock::time_point peer_only_since_ = SteadyClock::now();
+    SteadyClock::time_point store_alone_since_ = SteadyClock::now();
     bool frozen_ = false;
     bool saw_peer_ = false;
     bool peer_stopping_ = false;

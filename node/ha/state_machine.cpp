@@ -46,6 +46,12 @@ std::optional<Decision> without_redis(const Situation& s, const HaTimers& timers
     return std::nullopt;
 }
 
+/// The way to the store is lost here and not at the peer. Both must have had the time to notice: when a store
+/// comes back, one of the two always sees it first, and that is no reason to move.
+bool store_lost_alone(const Situation& s, const HaTimers& timers) {
+    return s.services_up && s.link && s.store_alone >= timers.service_down;
+}
+
 Decision while_normal(const Situation& s, const HaTimers& timers) {
     if (s.own == Owner::peer) return {Step::fence, NodeState::fenced, Reason::isolated, 16};
     if (s.redis && peer_gone(s, timers) && !s.peer_held) {
@@ -60,7 +66,8 @@ Decision while_normal(const Situation& s, const HaTimers& timers) {
     }
     const bool database = s.services_up;  // what is left to be down is the path to the store
     if (s.unhealthy >= timers.service_down && s.link && s.peer_healthy && s.budget && s.redis &&
-        s.peer_state == NodeState::normal && s.peer_version_fits && (!database || s.peer_store)) {
+        s.peer_state == NodeState::normal && s.peer_version_fits &&
+        (!database || store_lost_alone(s, timers))) {
         return {Step::hand_over, NodeState::failed_over_down,
                 database ? Reason::database_failure : Reason::critical_service_down, 7};
     }
@@ -77,7 +84,7 @@ Decision while_failed_over(const Situation& s, const HaTimers& timers) {
     // The backup is gone, or says that it cannot go on (T12).
     const bool backup_down = peer_gone(s, timers) && s.redis;
     const bool backup_unfit = s.link && s.peer_lease && s.peer_unhealthy >= timers.service_down &&
-                              s.peer_state == NodeState::backup;
+                              s.healthy >= timers.service_down && s.peer_state == NodeState::backup;
     if (able && (backup_down || backup_unfit)) {
         return {
             Step::take_both, NodeState::backup,
@@ -100,7 +107,8 @@ Decision while_backup(const Situation& s, const HaTimers& timers) {
     }
     if (s.peers == Owner::peer) return enter(NodeState::normal, Reason::normal, 10);
     const bool peer_can = s.link ? s.peer_healthy && s.peer_state == NodeState::failed_over : s.peer_lease;
-    if (s.unhealthy >= 2 * timers.service_down && !peer_can && (!s.services_up || (s.link && s.peer_store)))
+    if (s.unhealthy >= 2 * timers.service_down && !peer_can &&
+        (!s.services_up || store_lost_alone(s, timers)))
         return enter(NodeState::failed,
                      s.services_up ? Reason::database_failure : Reason::critical_service_down, 13);
     return stay;

@@ -31,8 +31,9 @@ struct Situation {
     bool link_closed = false;                     ///< its end of the link was closed: the process ended
     bool peer_redis = false, peer_store = false;  ///< what its last heartbeat said
     bool peer_healthy = false;
-    milliseconds peer_only{0};  ///< for how long it has Redis and this node has not
-    bool was_frozen = false;    ///< both were without since this node lost it
+    milliseconds peer_only{0};    ///< for how long it has Redis and this node has not
+    milliseconds store_alone{0};  ///< for how long it has the store and this node has not
+    bool was_frozen = false;      ///< both were without since this node lost it
     milliseconds peer_unhealthy{0};
     bool peer_stopping = false;
     bool peer_version_fits = true;

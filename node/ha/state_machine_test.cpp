@@ -153,11 +153,12 @@ TEST_CASE("a node with a critical service down is handed over", "[ha][T7]") {
         s.budget = false;
         CHECK(next(s) == nothing);
     }
-    SECTION("a lost store counts only if the peer has it") {
+    SECTION("a lost store counts only if the peer has had it for a while") {
         s.services_up = true;
         s.store = false;
+        s.store_alone = seconds(5);
         CHECK(next(s).reason == Reason::database_failure);
-        s.peer_store = false;
+        s.store_alone = seconds(1);  // it has just come back, and the peer saw it first
         CHECK(next(s) == nothing);
     }
     SECTION("it waits until its services are up") {
@@ -197,6 +198,9 @@ TEST_CASE("a failed-over node takes both partitions when its backup is lost", "[
         s = failed_over();
         s.peer_healthy = false;
         s.peer_unhealthy = seconds(5);
+        s.healthy = seconds(1);  // the store has just come back to this one
+        CHECK(next(s) == nothing);
+        s.healthy = seconds(5);
         CHECK(next(s) ==
               Decision{Step::take_both, NodeState::backup, Reason::auto_recover_database_failure, 12});
     }

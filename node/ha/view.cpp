@@ -80,7 +80,7 @@ json::object HaManager::status() {
             {"version", version_},
             {"config", config_.hash},
             {"redis", redis_fresh()},
-            {"store", now - store_answered_ < 2 * timers_.heartbeat},
+            {"store", store_answers()},
             {"healthy", down.empty() && !stopping_},
             {"unhealthy_ms", std::int64_t{unhealthy.count()}},
             {"problems", std::move(down)},
