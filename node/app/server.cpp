@@ -7,9 +7,12 @@
 #include <fstream>
 #include <iostream>
 #include <malloc.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/json.hpp>
 
@@ -490,23 +493,18 @@ awaitable<void> Server::Impl::join_cluster() {
     log_info("gate_opened", {{"node", options.node}});
 }
 
-/// After a flood of connections: the allocator keeps what they used, for as long as anything lives above it.
+/// The allocator keeps what was freed (after a flood of connections, an import) until it is told to give it
+/// back.
 awaitable<void> Server::Impl::give_memory_back() {
     asio::steady_timer timer(io);
-    constexpr std::size_t many = 200;
-    int times = 0;
-    for (std::size_t most = 0;;) {
+    for (std::size_t known = 0;;) {  // free bytes that are given back already, or not worth it
         timer.expires_after(seconds(5));
         co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-        if (c2s->connections + many < most) {
-            times = 12;  // the last of them take a minute to go
-            most = 0;
-        }
-        if (times > 0) {
-            --times;
-            ::malloc_trim(0);
-        }
-        most = std::max(most, c2s->connections);
+        const auto info = ::mallinfo2();
+        known = std::min(known, info.fordblks);
+        if (info.fordblks < known + std::max<std::size_t>(info.arena / 8, 4U << 20U)) continue;
+        ::malloc_trim(0);
+        known = ::mallinfo2().fordblks;
     }
 }
 
@@ -567,8 +565,27 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
 
 Server::~Server() = default;
 
+namespace {
+
+/// Asio keeps its record of each descriptor, for reuse, as long as it lives. Made here they lie side by side;
+/// made with a flood of connections, each would hold back a page of what the flood used (measured with 2,000:
+/// 9 MiB).
+void reserve_descriptors(asio::io_context& io) {
+    std::vector<asio::posix::stream_descriptor> all;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    for (auto n = std::min<rlim_t>(limit.rlim_cur / 2, 10'000); n > 0; --n) {
+        const int fd = ::eventfd(0, EFD_CLOEXEC);
+        if (fd < 0) return;
+        all.emplace_back(io, fd);
+    }
+}
+
+}  // namespace
+
 int Server::run() {
     auto& s = *impl_;
+    reserve_descriptors(s.io);
     s.on_signal();
     asio::co_spawn(s.io, s.start(), asio::detached);
     s.io.run();

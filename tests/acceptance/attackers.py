@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """One node under attack: connections that stall at every step, XML that is not allowed, all descriptors taken.
 
-    attackers.py [CONNECTIONS]     how many connections stall at once (2000 if it is not said, up to 15000)
+    attackers.py [CONNECTIONS]     how many connections stall at once (10000 if it is not said and they may be opened, up to 15000)
 
 Connections come from 127.0.0.2 to 127.0.0.9. Meanwhile ten good clients log in, chat and log out, again and again."""
 import collections
@@ -209,6 +209,7 @@ def descriptors(server):
 def stalled(checks, server, count):
     good = Good(server.address)
     eventually(lambda: good.rounds >= 15, 60)
+    time.sleep(6)  # what the import took has gone back
     before = memory(server)
     attack = subprocess.Popen([sys.executable, "-B", __file__, "--attack", server.address, str(count)], stdout=subprocess.PIPE, text=True)
     told = json.loads(attack.stdout.readline())
@@ -231,13 +232,13 @@ def stalled(checks, server, count):
     good.stop()
     checks.that("ten good clients went on all the time", good.rounds > rounds and not good.wrong, f"{good.rounds} rounds, {good.rounds - rounds} under attack; {good.wrong[:2]}")
     checks.that("their messages took at most 2 s", good.longest <= 2, f"{good.longest:.3f} s")
-    bound = max(before * 1.2, before + 16)  # a fifth of a node with ten clients is four MiB
+    bound = before * 1.2
     try:
         eventually(lambda: memory(server) <= bound, 20, 0.5)
     except AssertionError:
         pass
     after = memory(server)
-    checks.that("memory falls back to within a fifth, or 16 MiB", after <= bound, f"{before:.0f} MiB, {peak:.0f} under attack, {after:.0f} after")
+    checks.that("memory falls back to within a fifth", after <= bound, f"{before:.0f} MiB, {peak:.0f} under attack, {after:.0f} after")
 
 
 def bad_xml(checks, server):
@@ -329,6 +330,8 @@ def without_descriptors(checks):
 def main(count):
     with Checks() as checks:
         with Server(CONFIG) as server:
+            # Enough that the caches of the store are full from the start: they are not what the attack costs.
+            server.ensure_accounts(f"user{n}" for n in range(20000))
             server.ensure_accounts([f"good{n}" for n in range(10)] + [f"evil{n}" for n in range(2 * LOGGED_IN)])
             stalled(checks, server, count)
             bad_xml(checks, server)
@@ -341,4 +344,4 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 if sys.argv[1:2] == ["--attack"]:
     Attack(sys.argv[2], int(sys.argv[3])).run()
 else:
-    main(next((int(word) for word in sys.argv[1:] if word.isdigit()), 2000))
+    main(next((int(word) for word in sys.argv[1:] if word.isdigit()), min(10000, hard - 1000)))
