@@ -440,6 +440,8 @@ awaitable<void> C2sConnection::bind(const Element& iq) {
         co_return;
     }
     session_ = std::move(*bound);
+    if (!not_resumed_.first.empty())
+        context_->router.follows(session_, not_resumed_.first, not_resumed_.second);
     step_ = Step::bound;
     Element result("iq", ns::client);
     result.set("type", "result").set("id", iq.attr("id"));
@@ -472,7 +474,9 @@ awaitable<void> C2sConnection::resume(const Element& element) {
     if (closing_) co_return;
     binding_ = false;
     if (!resumed) {
-        sm_failed(resumed.error().condition, resumed.error().has_h, resumed.error().h);
+        const auto& refusal = resumed.error();
+        if (refusal.has_h) not_resumed_ = {sid, refusal.h};
+        sm_failed(refusal.condition, refusal.has_h, refusal.h);
         co_return;
     }
     session_ = std::move(*resumed);

@@ -63,6 +63,8 @@ private:
     Jid account_;  ///< after authentication
     std::unique_ptr<SaslSession> sasl_;
     SessionPtr session_;
+    /// The session that this stream could not resume, and how many of its stanzas were handled.
+    std::pair<std::string, std::uint64_t> not_resumed_;
     bool header_sent_ = false;
     bool closing_ = false;      ///< our stream end is written; nothing more is
     bool peer_closed_ = false;  ///< `</stream:stream>` came

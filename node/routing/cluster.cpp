@@ -256,6 +256,7 @@ awaitable<void> Router::decide_again(SessionPtr session) {
     }
     session->state.touch();
     session->deciding_again = false;
+    session->looked_back = 0;
     pump(session);
 }
 
@@ -319,6 +320,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     session->restored = session->in_cluster = true;
     session->until = record.until;
     session->in_read = session->in_submitted = session->in_safe = record.in;
+    expect_repeats(session);
     session->detach();
     if (!decode_state(record.state, *session))
         log_warn("session_record_broken", {{"jid", record.jid.to_string()}});

@@ -2,14 +2,11 @@
 #include "base/text.hpp"
 #include "hooks/module.hpp"
 #include "routing/router.hpp"
+#include "routing/stanza_id.hpp"
 #include "xmpp/namespaces.hpp"
 
 namespace hexad {
 
-namespace {
-
-/// SHA-1 over what a message says: `to`, `type` and the children without delay and stanza ids, so that a
-/// repeat is recognised whatever path it took.
 std::string content_hash(const Element& message) {
     std::string text(message.attr("to"));
     text += '\0';
@@ -20,6 +17,12 @@ std::string content_hash(const Element& message) {
     }
     return sha1(text);
 }
+
+std::string stanza_id_of(const std::string& source, std::uint64_t n, const std::string& hash) {
+    return hex_encode(sha256(source + '/' + std::to_string(n) + '/' + hash)).substr(0, 32);
+}
+
+namespace {
 
 bool no_store(const Element& message) { return message.find("no-store", ns::hints) != nullptr; }
 
@@ -91,9 +94,11 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
     }
     const auto at = wall_now();
     const auto hash = content_hash(stanza.xml);
-    const auto id = hex_encode(sha256(session->state.sid + '/' + std::to_string(batch.origin.n) + '/' + hash))
-                        .substr(0, 32);
-
+    auto id = stanza_id_of(session->state.sid, batch.origin.n, hash);
+    if (const auto repeat = session->repeats.find(batch.origin.n); repeat != session->repeats.end()) {
+        if (repeat->second.empty()) return;  // handled in a former session: it is only counted
+        id = repeat->second;
+    }
     // An earlier attempt put it offline and a login has taken it from there: it is only counted.
     if (session->offline_taken.erase(id) > 0) return;
 
@@ -235,9 +240,7 @@ void Router::route_from_service(const Element& stanza, const Jid& from, const Ji
     message.xml.set("from", from.to_string());
     message.xml.set("to", to.to_string());
     const auto hash = content_hash(message.xml);
-    const auto id = hex_encode(sha256(batch.origin.source + '/' + std::to_string(batch.origin.n) + '/' +
-                                      to.to_string() + '/' + hash))
-                        .substr(0, 32);
+    const auto id = stanza_id_of(batch.origin.source, batch.origin.n, to.to_string() + '/' + hash);
     message_to_account(message, nullptr, id, wall_now(), batch);
 }
 

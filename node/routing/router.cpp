@@ -69,6 +69,12 @@ void Router::pump(const SessionPtr& session) {
             asio::co_spawn(io_, load_for(session, {session->state.account->jid}), asio::detached);
             return;
         }
+        const auto n = session->in_read - session->unread.size() + 1;
+        if (may_be_repeat(session, session->unread.front(), n)) {
+            session->loading = true;
+            asio::co_spawn(io_, look_back(session, n), asio::detached);
+            return;
+        }
         session->homeless = {};
         Element xml = std::move(session->unread.front());
         session->unread.pop_front();

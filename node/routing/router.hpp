@@ -76,6 +76,9 @@ public:
     /// it grows.
     void ack_requested(const SessionPtr& session);
     void set_inactive(const SessionPtr& session, bool inactive);
+    /// The session comes in place of `former`, which its client could not resume and of which `handled`
+    /// stanzas were handled: what is sent again is recognised by its origin-id (XEP-0359) and content.
+    void follows(const SessionPtr& session, std::string former, std::uint64_t handled);
 
     // ---- cluster ----
     /// Follows what the cluster's streams tell; called once before `start`.
@@ -138,6 +141,11 @@ private:
     void refuse(const Stanza& stanza, const SessionPtr& session, const StanzaError& error, Batch& batch);
     void reply_iq(const Stanza& stanza, const SessionPtr& session, IqResult result, Batch& batch);
     void send_to_self(const SessionPtr& session, std::string xml, EntryKind kind, bool logged, Batch& batch);
+
+    // repeats.cpp
+    void expect_repeats(const SessionPtr& session);
+    bool may_be_repeat(const SessionPtr& session, const Element& stanza, std::uint64_t n) const;
+    awaitable<void> look_back(SessionPtr session, std::uint64_t n);
 
     // presence.cpp
     void broadcast_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);

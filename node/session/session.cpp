@@ -251,7 +251,8 @@ void Session::attach(Wire& w) {
 
 void Session::enable() {
     sm = true;
-    in_read = in_submitted = in_safe = 0;
+    in_read = in_submitted = in_safe = looked_back = 0;
+    repeats.clear();
     // What was written before is not counted by the client, and a stream that worked so far has delivered it.
     pop_front_acknowledged(written_);
     next_number_ = 0;

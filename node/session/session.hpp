@@ -112,6 +112,18 @@ public:
     bool deciding_again = false;  ///< a batch was refused: its followers come back, then all are decided anew
     bool reload_accounts = false;         ///< … because an account had changed
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
+
+    // ---- stanzas that may have been here before (docs/delivery.md, "What is sent again") ----
+    /// The session whose resumption failed just before this one was bound.
+    struct Former {
+        std::string sid;
+        std::uint64_t in = 0;  ///< stanzas of it that were handled
+        SteadyClock::time_point until;
+    };
+    std::optional<Former> former;
+    std::uint64_t look_back_until = 0;  ///< up to this counter a former carrier may have put messages offline
+    std::uint64_t looked_back = 0;      ///< counter of the stanza that was looked up last
+    std::map<std::uint64_t, std::string> repeats;  ///< counter → stanza-id that it has; empty: it was handled
     bool advance_timer = false;
     std::uint32_t h() const { return static_cast<std::uint32_t>(in_safe); }
     bool wants_pause() const { return leaving || unread.size() + inputs.size() >= window_stanzas_; }

@@ -322,3 +322,39 @@ def an_iq_that_was_not_acknowledged_comes_again(stage):
     romeo.settles()
     again = resumed(stage, "juliet", juliet)
     again.receives("<iq type='get' id='q1' from='{romeo/a}'><query xmlns='urn:example:game'/></iq>")
+
+
+def identified(to, body, origin):
+    return (f"<message to='{to}' type='chat' id='{body}'><body>{body}</body>"
+            f"<origin-id xmlns='urn:xmpp:sid:0' id='{origin}'/></message>")
+
+
+@play("sm", "xep0198-5", "xep0359", "delivery")
+def what_is_sent_again_after_a_failed_resumption_is_not_doubled(stage):
+    romeo, juliet = managed(stage, "romeo/a"), stage.online("juliet/b")
+    romeo.sends(identified("{juliet/b}", "once", "o-1"))
+    romeo.settles()
+    juliet.receives("<message type='chat'><body>once</body></message>")
+    romeo.closes()
+    again = resumes(stage, "romeo", romeo.previd, romeo.handled)
+    again.receives(f"<failed xmlns='{SM}'/>")
+    again.binds("a")
+    again.manages_stream()
+    again.sends(identified("{juliet/b}", "once", "o-1"))
+    again.sends(identified("{juliet/b}", "another text", "o-1"))
+    again.sends(identified("{juliet/b}", "next", "o-2"))
+    again.settles()
+    juliet.settles()
+    assert bodies(juliet) == ["another text", "next"], bodies(juliet)
+    again.sends_raw(f"<r xmlns='{SM}'/>")
+    assert again.receives(f"<a xmlns='{SM}' h='{{any}}'/>").get("h") == "4", "what was dropped is counted"
+
+
+@play("sm", "xep0359", "delivery")
+def without_a_failed_resumption_the_same_message_is_another_one(stage):
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    for _ in range(2):
+        romeo.sends(identified("{juliet/b}", "twice", "o-1"))
+    romeo.settles()
+    juliet.settles()
+    assert bodies(juliet) == ["twice", "twice"], bodies(juliet)
