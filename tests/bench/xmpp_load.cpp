@@ -32,7 +32,7 @@ struct Chat {
     std::size_t pairs = 0, per_pair = 0, in_flight = 1;
     std::size_t sent = 0, received = 0;
     std::vector<double> latencies;  // milliseconds
-    Clock::time_point start;
+    Clock::time_point start = Clock::time_point::max();
 };
 
 }  // namespace
@@ -42,7 +42,6 @@ int main(int argc, char** argv) {
     LoadOptions options;
     std::size_t clients = 100, concurrency = 50, messages = 0, in_flight = 1;
     double idle = 0;
-    bool acknowledge = false;
     app.add_option("--address", options.address)->required();
     app.add_option("--port", options.port);
     app.add_option("--domain", options.domain)->required();
@@ -56,7 +55,6 @@ int main(int argc, char** argv) {
     app.add_option("--idle", idle, "seconds to idle after the logins");
     app.add_flag("--sm", options.stream_management);
     CLI11_PARSE(app, argc, argv);
-    (void)acknowledge;
 
     asio::io_context io{1};
     const auto tls = TlsClientContext::unverified();
@@ -67,7 +65,6 @@ int main(int argc, char** argv) {
     Chat chat;
     std::vector<std::function<void(const Element&)>> on_message(clients);
     std::size_t next = 0, done = 0, failed = 0;
-    bool finished = false;
     const auto start = Clock::now();
     std::function<awaitable<void>()> worker = [&]() -> awaitable<void> {
         while (next < clients) {
@@ -127,9 +124,9 @@ int main(int argc, char** argv) {
                 const auto now =
                     std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
                         .count();
-                // What an earlier run left unacknowledged comes first; it is not ours.
+                // What came before the start is not of this run.
                 const auto sent_at = std::chrono::nanoseconds(std::atoll(body.c_str()));
-                if (sent_at < chat.start.time_since_epoch()) return;
+                if (chat.start == Clock::time_point::max() || sent_at < chat.start.time_since_epoch()) return;
                 chat.latencies.push_back(static_cast<double>(now - std::atoll(body.c_str())) / 1e6);
                 ++chat.received;
                 send(i / 2);
@@ -155,8 +152,7 @@ int main(int argc, char** argv) {
                ", \"seconds\": " + std::to_string(took) + ", \"p50_ms\": " + std::to_string(at(0.5)) +
                ", \"p99_ms\": " + std::to_string(at(0.99)) + "}");
     }
-    finished = true;
     std::cout.flush();
     // Thousands of orderly ends would only cost time.
-    ::_exit(finished ? 0 : 1);
+    ::_exit(0);
 }
