@@ -23,6 +23,7 @@
 #include "app/sync_desk.hpp"
 #include "app/version.hpp"
 #include "auth/auth_service.hpp"
+#include "base/fail_point.hpp"
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/metrics.hpp"
@@ -553,6 +554,7 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
             file->replace(at, 5, s.options.node);
     }
     write_pid_file(s.options.data + "/node.pid");
+    set_fail_point_folder(s.options.data + "/fail-points");
     s.open_store();
     s.build_tls();
     // In a cluster every node signs and salts with the same secret; it lies beside the token that all nodes

@@ -1,6 +1,7 @@
 #include "cluster/cluster_backend.hpp"
 
 #include "base/ids.hpp"
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "cluster/backend_scripts.hpp"
@@ -207,6 +208,7 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
     const auto filled = to_number(record->items[1].text);
     const auto taken = co_await offline_.take(account, sid, filled);
     if (!taken) co_return StorageError::unavailable;
+    fail_point("backlog-taken");
     MsgpackWriter rows;
     rows.array(static_cast<std::uint32_t>(taken->rows.size()));
     std::uint64_t n = 0;
@@ -222,6 +224,7 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
     std::vector<std::string> own{std::to_string(last ? 0 : taken->batch), last ? "1" : "0", rows.take()};
     const auto reply = co_await run_owned(scripts_->fill, sid, epoch, std::move(own));
     if (!reply || verdict(*reply) != "OK") co_return StorageError::unavailable;
+    fail_point("backlog-filled");
     if (!last) co_await offline_.done(sid, taken->batch);
     Filled out;
     out.finished = last;
@@ -250,6 +253,7 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
         const auto ending = co_await run_owned(scripts_->ending, sid, epoch, std::move(bare));
         if (!ending) co_return StorageError::unavailable;
         if (verdict(*ending) != "OK") co_return out;  // claimed by another node
+        fail_point("ending");
         std::vector<std::string> live;
         for (const auto& other : ending->items[5].items) live.push_back(other.text);
         std::vector<OfflineRow> due;
@@ -278,6 +282,7 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
                                         to_number(ending->items[3].text), std::move(due))) {
             co_return StorageError::unavailable;
         }
+        fail_point("put-back");
         std::vector<std::string> own{ending->items[1].text, std::to_string(ending->items[6].integer), bytes};
         const auto ended = co_await run_owned(scripts_->end, sid, epoch, std::move(own));
         if (!ended) co_return StorageError::unavailable;

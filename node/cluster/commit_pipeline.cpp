@@ -2,6 +2,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "cluster/words.hpp"
 
@@ -111,6 +112,7 @@ void CommitPipeline::write(std::vector<ItemPtr> group) {
 
 void CommitPipeline::stored(const std::vector<ItemPtr>& group, const std::vector<CommitStatus>& statuses) {
     --groups_;
+    fail_point(group.front()->batch.room_step ? "room-stored" : "stored");
     for (std::size_t i = 0; i < group.size(); ++i) {
         const auto& item = group[i];
         item->writing = false;
@@ -211,6 +213,7 @@ void CommitPipeline::send(const ItemPtr& item) {
 void CommitPipeline::answered(const ItemPtr& item, Result<RedisReply> reply) {
     const auto what = verdict(reply);
     if (what == "OK") {
+        fail_point(item->batch.room_step ? "room-committed" : "committed");
         for (const auto& p : reply->items[1].items)
             item->outcome.positions.push_back(static_cast<std::uint64_t>(p.integer));
         for (const auto& p : reply->items[2].items)

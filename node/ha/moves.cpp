@@ -5,6 +5,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "ha/manager.hpp"
 
@@ -35,6 +36,7 @@ awaitable<std::uint64_t> HaManager::move(std::string home) {
         const auto raised = co_await epochs_.move_partition(home, node_, row->epoch);
         if (!raised || raised->serving != node_) co_return 0;
         moved = *raised;
+        fail_point("epoch-raised");
     }
     stored_[home] = moved;
     // Store first; only a Redis that follows makes it true for the routers.

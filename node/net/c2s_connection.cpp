@@ -6,6 +6,7 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include "base/ids.hpp"
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "hooks/disco.hpp"
@@ -551,6 +552,7 @@ awaitable<void> C2sConnection::bound(Element element) {
                 fail("policy-violation", "bad h");
             } else if (waiting_proof_) {
                 waiting_proof_ = false;
+                fail_point("proved");
                 co_await context_->router.settle(session, h);
             } else if (session->settled() && !session->acknowledged(h)) {
                 // XEP-0198 §4: the client counts stanzas it was never sent.

@@ -1,5 +1,6 @@
 // A router in a cluster: what the streams tell it, batches that were refused, sessions that come and go
 // between nodes.
+#include "base/fail_point.hpp"
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "hooks/module.hpp"
@@ -15,6 +16,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     events.entry = [this](const std::string& sid, const LogEntry& entry) {
         const auto session = find_session(sid);
         if (!session || session->finished) return;
+        fail_point("entry");
         session->entry(entry);
         if (session->has_gap() && !session->reading_gap) {
             session->reading_gap = true;

@@ -1,3 +1,4 @@
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "routing/router.hpp"
 #include "xmpp/namespaces.hpp"
@@ -210,6 +211,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         if (!account || !*account) co_return not_found;
         auto claimed = co_await log_.claim(sid, (*account)->id, options_.node);
         if (claimed) {
+            fail_point("claimed");
             session = co_await build(std::move(*claimed));
             if (!session || !session->resumable) co_return not_found;
             session->attach(wire);
@@ -273,6 +275,7 @@ awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
     auto* const wire = session->wire;
     const auto ok = co_await log_.settle(session->state.sid, session->state.epoch, h);
     if (!ok || !*ok || session->finished || session->wire != wire || wire == nullptr) co_return false;
+    fail_point("settled");
     session->settle(h);
     if (session->restored) {
         // Presence is state, not log: after a restart the client gets the state of its contacts again.

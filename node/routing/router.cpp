@@ -1,5 +1,6 @@
 #include "routing/router.hpp"
 
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 
@@ -43,6 +44,7 @@ std::size_t Router::attached() const {
 
 void Router::receive(SessionPtr session, Element stanza) {
     if (session->finished) return;
+    fail_point("read");
     ++session->in_read;
     session->unread.push_back(std::move(stanza));
     pump(session);

@@ -4,6 +4,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 
 namespace hexad {
@@ -203,6 +204,7 @@ void Session::number_pending() {
     std::function<void(bool)> then = [self, slots = std::move(slots)](bool ok) {
         self->numbering_ = false;
         if (ok) {
+            fail_point("numbered");
             for (const auto& slot : slots) {
                 if (slot->generation == self->generation_) slot->ready = slot->numbered = true;
             }
@@ -227,6 +229,7 @@ void Session::flush() {
         if (wire == nullptr) return;  // the stream ended while writing
     }
     if (wrote) {
+        fail_point("written");
         if (sm && !asked_ && written_ >= 20) {
             asked_ = true;
             wire->send("<r xmlns='urn:xmpp:sm:3'/>");
@@ -320,6 +323,7 @@ bool Session::acknowledged(std::uint32_t h) {
         // An old acknowledgement that arrives late is no fault; one for stanzas never sent is.
         return static_cast<std::int32_t>(fresh) < 0;
     }
+    fail_point("acknowledged");
     acked_number_ = h;
     pop_front_acknowledged(fresh);
     return true;

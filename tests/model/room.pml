@@ -1,0 +1,237 @@
+/*
+ * A room: its inbox in Redis, the node that serves it, and the logs of two occupants. Messages lie in the inbox at
+ * positions 1 … MESSAGES. The serving node decides one position after the other and does not wait for the former:
+ * rows of the room's archive first, then the script. It can be killed or frozen between any two of these, its lease
+ * can end and be taken again, and its peer goes on from the position in Redis.
+ */
+#ifndef MESSAGES
+#define MESSAGES 3
+#endif
+#ifndef KILLS
+#define KILLS 1
+#endif
+#ifndef FREEZES
+#define FREEZES 0
+#endif
+#ifndef LAPSES
+#define LAPSES 0        /* leases that end under a node that lives, and are renewed at once */
+#endif
+#define WINDOW 2        /* steps under way */
+#define ROWS   8
+#define NOBODY 2
+
+/* Redis */
+byte serving, position, last;
+bool lease[2];
+
+/* PostgreSQL */
+byte epoch, hist, partition;
+byte row_at[MESSAGES + 1];            /* hist under which a message lies; the id of a row is unique */
+byte row[ROWS];                       /* hist → message */
+
+typedef Node {
+  bool up, frozen, serves, adopts, loaded;
+  byte epoch, hist;
+  byte decided, stored, sent, safe;   /* positions */
+  byte row_at[MESSAGES + 1];          /* rows of its steps under way */
+}
+Node node[2];
+
+/* Scripts on their way, and what they answered. A dead sender's are executed all the same. */
+chan script[2] = [WINDOW] of { byte };
+chan reply[2]  = [WINDOW] of { byte, bool };
+
+byte heard_a, heard_b, kills, freezes, lapses;
+
+#define RUNS(x) (node[x].up && !node[x].frozen)
+
+inline forget(x) {
+  node[x].loaded = false; node[x].epoch = 0; node[x].hist = 0;
+  node[x].decided = 0; node[x].stored = 0; node[x].sent = 0; node[x].safe = 0;
+  for (m : 1 .. MESSAGES) { node[x].row_at[m] = 0 }
+  m = 0;
+  do
+  :: reply[x]?_,_
+  :: empty(reply[x]) -> break
+  od
+}
+
+proctype NodeProcess(byte x) {
+  byte m, at; bool done;
+end:
+  do
+  /* Load: the room's row first, then the position. */
+  :: atomic { RUNS(x) && node[x].serves && !node[x].loaded && node[x].epoch == 0 && empty(script[x]) ->
+       node[x].epoch = epoch; node[x].hist = hist }
+  :: atomic { RUNS(x) && lease[x] && node[x].serves && !node[x].loaded && node[x].epoch != 0 ->
+       node[x].decided = position; node[x].stored = position; node[x].sent = position; node[x].safe = position;
+       node[x].loaded = true }
+  :: atomic { RUNS(x) && node[x].loaded && node[x].decided < last && node[x].decided < node[x].safe + WINDOW ->
+       m = node[x].decided + 1;
+       if
+#ifndef ID_BY_HIST
+       :: row_at[m] -> node[x].row_at[m] = row_at[m]       /* a former owner came this far */
+#endif
+       :: else -> node[x].hist++; node[x].row_at[m] = node[x].hist
+       fi;
+       node[x].decided = m; m = 0 }
+  :: atomic { RUNS(x) && node[x].loaded && node[x].stored < node[x].decided ->
+       m = node[x].stored + 1;
+       if
+#ifndef NO_ROOM_EPOCH
+       :: node[x].epoch != epoch -> forget(x); node[x].serves = false
+#endif
+       :: else ->
+            at = node[x].row_at[m];
+            if
+            :: row[at] == 0 ->
+                 assert(row_at[m] == 0);      /* the archive has each message once */
+                 row[at] = m; row_at[m] = at
+            :: else ->
+                 assert(row[at] == m)         /* a place in the history belongs to one message */
+            fi;
+            if
+            :: hist < at -> hist = at
+            :: else
+            fi;
+            node[x].stored = m
+       fi;
+       m = 0; at = 0 }
+#ifdef SCRIPT_FIRST
+  :: atomic { RUNS(x) && node[x].loaded && node[x].sent < node[x].decided && nfull(script[x]) ->
+#else
+  :: atomic { RUNS(x) && node[x].loaded && node[x].sent < node[x].stored && nfull(script[x]) ->
+#endif
+       node[x].sent++; script[x]!node[x].sent }
+  :: atomic { RUNS(x) && nempty(reply[x]) ->
+       reply[x]?m,done;
+       if
+       :: !node[x].loaded
+       :: node[x].loaded && done ->
+            if
+            :: m > node[x].safe -> node[x].safe = m
+            :: else
+            fi
+       /* Refused for the lease: it goes again. */
+       :: node[x].loaded && !done ->
+            if
+            :: node[x].sent >= m -> node[x].sent = m - 1
+            :: else
+            fi
+       fi;
+       m = 0; done = false }
+  /* The stream says that the partition has moved. */
+  :: atomic { RUNS(x) && lease[x] && node[x].serves && !node[x].adopts && serving != x -> forget(x); node[x].serves = false }
+  /* A node that starts reads who serves the partition. */
+  :: atomic { RUNS(x) && lease[x] && !node[x].serves && !node[x].adopts && serving == x && partition == x ->
+       forget(x); node[x].serves = true }
+  :: atomic { RUNS(x) && !lease[x] -> lease[x] = true }
+  /* Adopt: the store gives the epoch, then Redis hears of it. */
+  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && serving != x && !node[x].adopts ->
+       node[x].adopts = true; partition = x; epoch++ }
+  :: atomic { RUNS(x) && node[x].adopts ->
+       node[x].adopts = false;
+       if
+       :: lease[x] && partition == x -> serving = x; forget(x); node[x].serves = true
+       :: else
+       fi }
+  od
+}
+
+proctype RedisProcess() {
+  byte x, m;
+end:
+  do
+  :: atomic { nempty(script[0]) -> x = 0; goto execute }
+  :: atomic { nempty(script[1]) -> x = 1; goto execute }
+  :: atomic { last < MESSAGES -> last++ }
+  od;
+execute:
+  atomic {
+    script[x]?m;
+    if
+    :: !lease[x] ->
+         if
+         :: node[x].up -> reply[x]!m,false
+         :: else
+         fi
+#ifndef NO_OWNER
+    :: lease[x] && serving != x ->
+         if
+         :: node[x].up -> reply[x]!m,true     /* the node will hear that the room is not its own */
+         :: else
+         fi
+#endif
+    :: else ->
+         if
+#ifndef NO_POSITION
+         :: position >= m
+#endif
+#ifndef NO_ORDER
+         :: position < m && position + 1 != m     /* one before it was refused */
+              -> goto refused
+#endif
+         :: else ->
+              assert(row_at[m] != 0);         /* archived before delivered */
+              position = m;
+              assert(m == heard_a + 1); heard_a = m;
+              assert(m == heard_b + 1); heard_b = m
+         fi;
+         if
+         :: node[x].up -> reply[x]!m,true
+         :: else
+         fi
+    fi;
+    goto over;
+refused:
+    if
+    :: node[x].up -> reply[x]!m,false
+    :: else
+    fi;
+over:
+    x = 0; m = 0;
+    goto end
+  }
+}
+
+proctype Faults() {
+  byte x, m;
+end:
+  do
+  :: atomic { kills < KILLS && (node[0].up || node[1].up) ->
+       if
+       :: node[0].up -> x = 0
+       :: node[1].up -> x = 1
+       fi;
+       kills++;
+       node[x].up = false; node[x].frozen = false; node[x].serves = false; node[x].adopts = false; forget(x); x = 0 }
+  :: atomic { !node[0].up && empty(script[0]) && !lease[0] -> node[0].up = true }
+  :: atomic { !node[1].up && empty(script[1]) && !lease[1] -> node[1].up = true }
+  :: atomic { freezes < FREEZES && (RUNS(0) || RUNS(1)) ->
+       if
+       :: RUNS(0) -> x = 0
+       :: RUNS(1) -> x = 1
+       fi;
+       freezes++; node[x].frozen = true; x = 0 }
+  :: atomic { node[0].frozen -> node[0].frozen = false }
+  :: atomic { node[1].frozen -> node[1].frozen = false }
+  :: atomic { lease[0] && (!node[0].up || node[0].frozen) -> lease[0] = false }
+  :: atomic { lease[1] && (!node[1].up || node[1].frozen) -> lease[1] = false }
+  :: atomic { lapses < LAPSES && lease[0] && node[0].up -> lapses++; lease[0] = false }
+  :: kills < KILLS -> kills++
+  :: freezes < FREEZES -> freezes++
+  :: lapses < LAPSES -> lapses++
+  /* At rest both have heard everything, and the history has it without a hole. */
+  :: timeout ->
+       assert(heard_a == MESSAGES && heard_b == MESSAGES && hist == MESSAGES);
+       break
+  od
+}
+
+init {
+  atomic {
+    node[0].up = true; node[1].up = true; lease[0] = true; lease[1] = true;
+    node[0].serves = true; epoch = 1;
+    run NodeProcess(0); run NodeProcess(1); run RedisProcess(); run Faults()
+  }
+}
