@@ -1,7 +1,7 @@
 #include "cluster/cluster_backend.hpp"
 
-#include "base/ids.hpp"
 #include "base/fail_point.hpp"
+#include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "cluster/backend_scripts.hpp"

@@ -51,10 +51,13 @@ bool worth_keeping(const Element& message) {
            (marker != nullptr && marker->name() != "markable");
 }
 
+/// From what the occupant sent, whoever decides on it: a new owner of the room that finds a step half done
+/// comes to the same id. Not from the place in the inbox, which may come again when Redis was lost.
 std::string stanza_id(const Step& step) {
-    const auto& room = step.room;
-    return hex_encode(sha256(room.jid.to_string() + '/' + std::to_string(room.id) + '/' +
-                             std::to_string(step.batch.origin.n) + '/' + std::to_string(room.hist)))
+    const auto& origin = step.input.origin;
+    return hex_encode(sha256(step.room.jid.to_string() + '/' + std::to_string(step.room.id) + '/' +
+                             origin.source + '/' + std::to_string(origin.n) + '/' +
+                             std::to_string(origin.sub)))
         .substr(0, 32);
 }
 
@@ -91,12 +94,14 @@ void groupchat(Step& step) {
     if (kept) message.add(Element("stanza-id", ns::sid).set("by", step.room.jid.to_string()).set("id", id));
     auto text = message.to_string(ns::client);
     step.to_all(text, id, true);
-    if (kept) {
+    // Its row was stored by an owner who died before the step was done: archive and history have it.
+    const bool stored = step.room.stored.contains(id);
+    if (kept && !stored) {
         const auto from = step.room.occupant_jid(step.sender->nick);
         step.batch.room_archive.push_back(
             {step.room.id, ++step.room.hist, id, from, step.at, make_bytes(text)});
     }
-    if (has_body) step.room.remember(step.at, std::move(text));
+    if (has_body && !stored) step.room.remember(step.at, std::move(text));
 }
 
 void private_message(Step& step) {

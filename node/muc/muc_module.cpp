@@ -251,6 +251,7 @@ awaitable<bool> MucModule::load(LivePtr live) {
             auto page = co_await ctx_.store().room_archive_page(room.id, newest);
             if (!page) co_return false;
             for (auto& item : page->items) {
+                room.stored.insert(item.stanza_id);
                 if (item.xml.find("<body") != std::string::npos) room.remember(item.at, std::move(item.xml));
             }
         }

@@ -138,6 +138,7 @@ void Room::forget() {
     affiliates.clear();
     occupants.clear();
     past.clear();
+    stored.clear();
     gone.clear();
 }
 

@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,8 @@ public:
     std::map<Jid, Affiliate> affiliates;
     std::map<std::string, Occupant> occupants;  ///< by nick
     std::deque<PastMessage> past;               ///< newest last
-    std::map<std::string, Timestamp> gone;      ///< nicknames that have left of late
+    std::set<std::string> stored;           ///< stanza-ids of the newest archived messages when it was loaded
+    std::map<std::string, Timestamp> gone;  ///< nicknames that have left of late
 
     static constexpr std::size_t kept_past = 50;
     static constexpr std::size_t kept_gone = 200;

@@ -5,8 +5,8 @@
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
-#include "base/ids.hpp"
 #include "base/fail_point.hpp"
+#include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "hooks/disco.hpp"

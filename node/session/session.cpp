@@ -103,7 +103,7 @@ void Session::skip_gap() {
 
 void Session::take_in(const LogEntry& entry) {
     last_position_ = entry.position;
-    if (taken_.has(entry.origin)) return;  // delivered while the log was away
+    if (unlogged_.contains({entry.origin.source, Origins::value_of(entry.origin)})) return;
     auto slot = slot_of(entry);
     if (live()) {
         slot->number = ++next_number_;
@@ -120,7 +120,9 @@ Session::SlotPtr Session::slot_of(const LogEntry& entry) {
     slot->position = entry.position;
     slot->generation = generation_;
     slot->entry = std::make_shared<const LogEntry>(entry);
-    taken_.take(entry.origin);
+    // What waits behind a backlog may be older than an IQ that passed it: that one says nothing about it.
+    const bool passes = slot->kind == EntryKind::iq || slot->kind == EntryKind::transient;
+    if (mode != SessionMode::filling || !passes) taken_.take(entry.origin);
     return slot;
 }
 
@@ -139,6 +141,7 @@ void Session::freeze() {
 
 void Session::entry_unlogged(const LogEntry& entry) {
     if (taken_.has(entry.origin)) return;
+    unlogged_.emplace(entry.origin.source, Origins::value_of(entry.origin));
     auto slot = slot_of(entry);
     if (live()) {
         slot->number = ++next_number_;
@@ -167,6 +170,7 @@ CarriedSession Session::carried() {
 
 void Session::refilled(std::uint64_t base, const std::vector<LogEntry>& extra) {
     refilling_ = frozen_ = false;
+    unlogged_.clear();
     ack_position_ = ack_passed_ = base;
     last_position_ = base + handed_in_.size();
     ++generation_;
@@ -370,7 +374,8 @@ void Session::restore(const ClaimedSession& claimed) {
     to_number_.clear();
     bytes_ = written_ = 0;
     early_.clear();
-    taken_ = claimed.origins;
+    // The log's origins count what waits behind a backlog too.
+    taken_ = claimed.record.mode == SessionMode::filling ? Origins{} : claimed.origins;
     last_position_ = std::max(last_position_, claimed.record.last);
     filled = claimed.filled;
     for (const auto& entry : claimed.entries) {

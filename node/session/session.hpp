@@ -232,7 +232,8 @@ private:
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
     std::uint64_t last_position_ = 0;  ///< highest log position seen: what is at or below it is known
     std::map<std::uint64_t, LogEntry> early_;
-    Origins taken_;  ///< in a cluster
+    Origins taken_;                                             ///< in a cluster
+    std::set<std::pair<std::string, std::uint64_t>> unlogged_;  ///< origins delivered while the log was away
     std::size_t window_stanzas_ = limits_.max_window;
     bool frozen_ = false;
     bool refilling_ = false;

@@ -174,6 +174,7 @@ with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
     file.flush()
     with Checks() as checks, Lab("--nodes", str(options.nodes), "--users", str(options.clients), "--password", "pencil",
                                  "--config", file.name) as lab:
+        records = None
         try:
             records = asyncio.run(run(checks, lab, options))
             report(checks, records)
@@ -181,4 +182,4 @@ with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
                 plant_all(checks, records)
         finally:
             if checks.failed or sys.exc_info()[0]:
-                print(f"seed {options.seed}; logs: {keeps_logs(lab, f'seed-{options.seed}')}", flush=True)
+                print(f"seed {options.seed}; logs: {keeps_logs(lab, f'seed-{options.seed}', records)}", flush=True)

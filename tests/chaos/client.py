@@ -230,8 +230,8 @@ class Client:
         while self.wanted:
             address = self.nodes[turn % len(self.nodes)]
             try:
-                await asyncio.wait_for(self._connect(address), NEGOTIATION)
                 self.address = address
+                await asyncio.wait_for(self._connect(address), NEGOTIATION)
                 while True:
                     self._take(await self.wire.next())
             except (Broken, OSError, ssl.SSLError, ET.ParseError, asyncio.TimeoutError):
@@ -239,7 +239,7 @@ class Client:
             if self.wire:
                 self.wire.drop()
             if self.settled.is_set():
-                self.since = time.monotonic()
+                self.since = time.monotonic() if self.wanted else None
                 self.settled.clear()
                 turn = 0
                 self._elsewhere(address)
@@ -312,7 +312,7 @@ class Client:
 
     def _back(self, how):
         if self.since is not None:
-            self.records.outages.append(Outage(self.device, self.since, time.monotonic(), how))
+            self.records.outages.append(Outage(self.device, self.since, time.monotonic(), how, time.time(), self.address))
             self.since = None
 
     def _lost(self, answer):

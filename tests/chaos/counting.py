@@ -59,6 +59,8 @@ class Outage:
     broke: float
     back: float
     how: str
+    at: float        # `back` by the wall clock
+    address: str
 
 
 class Records:

@@ -14,13 +14,13 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import client as clients_module  # noqa: E402
 from client import Client, watch  # noqa: E402
-from counting import Counts, Records  # noqa: E402
+from counting import NAMES, Counts, Records  # noqa: E402
 from support.checks import Checks  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from world import keeps_logs, log, until  # noqa: E402
 
 SENDERS, AT_ONCE, AFTER = 10, 25, 15
-COUNTERS = ("lost", "doubled", "disordered", "bounced", "strange")
+COUNTERS = ("lost", "not_delivered", "doubled", "disordered", "bounced", "strange")
 
 
 class Part:
@@ -58,15 +58,48 @@ class Part:
         await talk
         settled = await until(lambda: all(c.online and not c.unacked for c in everybody), 30)
         await asyncio.sleep(3)
+        await self.reads_archives()
         counts = Counts(self.records)
-        pipe.send({"outages": [(o.broke, o.back, o.how) for o in self.records.outages if o.back > killed],
+        found = {name: getattr(counts, name)() for name in COUNTERS}
+        again = self.broken_again(killed)
+        more = await self.about(counts)
+        first = {}
+        for outage in self.records.outages:
+            if outage.back > killed:
+                first.setdefault(outage.device, outage)
+        pipe.send({"outages": [(o.broke, o.back, o.how) for o in first.values()], "again": again,
                    "cpu": cpu, "settled": settled is not None, "messages": len(self.records.sent),
                    "acked": sum(1 for s in self.records.sent.values() if s.acked),
-                   "found": {name: getattr(counts, name)() for name in COUNTERS}})
+                   "more": more, "found": found})
         watching.cancel()
         for client in everybody:
             client.wanted = False
             client._dies()
+
+    def broken_again(self, killed):
+        """Outages after the one that the kill made."""
+        outages = [o.device for o in self.records.outages if o.back > killed]
+        return len(outages) - len(set(outages))
+
+    async def about(self, counts):
+        """When the recipients of what did not come were away, and whether it comes after one more resumption."""
+        missing = {line.split()[0] for line in counts.not_delivered() + counts.lost()}
+        names = {one.split("/")[1] for one in missing}
+        for client in self.receivers:
+            if client.name in names and client.wire:
+                client.wire.drop()
+        if names:
+            await asyncio.sleep(4)
+        late = [r.id for r in self.records.received if r.id in missing]
+        return [f"{o.device} was away until {o.at:.2f} for {o.back - o.broke:.2f} s" for o in self.records.outages
+                if o.device.rsplit("-", 1)[0] in names] + [f"{one} came after one more resumption" for one in late]
+
+    async def reads_archives(self):
+        """Of those who miss something: it may be there at least."""
+        missing = {line.split()[0].split("/")[1] for line in Counts(self.records).lost()}
+        for client in self.receivers:
+            if client.name in missing:
+                self.records.archives[client.account] = await client.archived()
 
     async def talks(self):
         start, done = time.monotonic(), 0
@@ -129,13 +162,17 @@ def main(checks, lab, options):
     log(f"CPU seconds until the last was back: clients {sum(d['cpu'] for d in done):.1f} in {len(done)} processes; n2 until the end "
         f"{busy:.1f}; cores {os.cpu_count()}")
     log(f"{sum(d['messages'] for d in done)} messages, {sum(d['acked'] for d in done)} acknowledged; {anew} logged in anew")
+    again = sum(d["again"] for d in done)
+    checks.that("no stream broke a second time", again == 0, str(again))
     bound = 10 if options.machine else 5
     checks.that("at least 99.9 % resumed", len(times) >= 0.999 * options.clients, f"{len(times)} of {options.clients}")
     checks.that(f"the last is back within {bound} s", at_share(1) <= bound, f"{at_share(1):.2f} s")
     checks.that("everything is acknowledged in the end", all(d["settled"] for d in done))
+    for line in [line for d in done for line in d["more"]]:
+        log(line)
     for name in COUNTERS:
         found = [line for d in done for line in d["found"][name]]
-        checks.that(f"0 {name}", not found, f"{len(found)} {found[:3]}" if found else "")
+        checks.that(f"0 {NAMES[name]}", not found, f"{len(found)} {found[:3]}" if found else "")
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -244,10 +244,15 @@ def listed_sessions(lab):
     return [(s["jid"], s["node"], s["state"]) for node in lab.status["nodes"] for s in asks(lab, node, "/v1/sessions")]
 
 
-def keeps_logs(lab, name):
-    """Copies the lab's logs to build/test-logs/chaos; returns where."""
+def keeps_logs(lab, name, records=None):
+    """Copies the lab's logs to build/test-logs/chaos, and writes down the records; returns where."""
     target = pathlib.Path(__file__).resolve().parents[2] / "build" / "test-logs" / "chaos" / name
     target.mkdir(parents=True, exist_ok=True)
     for file in (lab.folder / "log").glob("*.log"):
         (target / file.name).write_bytes(file.read_bytes())
+    if records:
+        with open(target / "records.txt", "w") as out:
+            for what in (records.faults, records.sessions.values(), records.outages, records.stream_errors, records.seen,
+                         records.sent.values(), records.received):
+                out.writelines(f"{one}\n" for one in what)
     return target

@@ -44,6 +44,11 @@ chan reply[2]  = [WINDOW] of { byte, bool };
 byte heard_a, heard_b, kills, freezes, lapses;
 
 #define RUNS(x) (node[x].up && !node[x].frozen)
+#ifdef LOAD_UNASKED
+#define MAY_LOAD(x) true
+#else
+#define MAY_LOAD(x) (partition == x)   /* else it would take the epoch that its peer has just been given */
+#endif
 
 inline forget(x) {
   node[x].loaded = false; node[x].epoch = 0; node[x].hist = 0;
@@ -61,7 +66,7 @@ proctype NodeProcess(byte x) {
 end:
   do
   /* Load: the room's row first, then the position. */
-  :: atomic { RUNS(x) && node[x].serves && !node[x].loaded && node[x].epoch == 0 && empty(script[x]) ->
+  :: atomic { RUNS(x) && node[x].serves && !node[x].loaded && node[x].epoch == 0 && empty(script[x]) && MAY_LOAD(x) ->
        node[x].epoch = epoch; node[x].hist = hist }
   :: atomic { RUNS(x) && lease[x] && node[x].serves && !node[x].loaded && node[x].epoch != 0 ->
        node[x].decided = position; node[x].stored = position; node[x].sent = position; node[x].safe = position;
@@ -129,6 +134,7 @@ end:
   /* Adopt: the store gives the epoch, then Redis hears of it. */
   :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && serving != x && !node[x].adopts ->
        node[x].adopts = true; partition = x; epoch++ }
+  :: atomic { RUNS(x) && lease[x] && partition == x && serving != x && !node[x].adopts -> node[x].adopts = true }
   :: atomic { RUNS(x) && node[x].adopts ->
        node[x].adopts = false;
        if
