@@ -76,6 +76,13 @@ public:
         co_return reply(answer, answer.contains("error") ? 409 : 200);
     }
 
+    awaitable<HttpResponse> verify(HttpRequest&) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        const auto found = co_await c_.ha->verify();
+        if (!found) co_return fault(503, "Redis or the store does not answer");
+        co_return reply(*found);
+    }
+
     awaitable<HttpResponse> events(HttpRequest& request) {
         if (c_.ha == nullptr) co_return no_cluster();
         const auto after = number(request, "after", 0);
@@ -108,6 +115,7 @@ void serve_ha(const std::function<void(const std::string&, const std::string&, H
     add("GET", "/v1/topology", [api](HttpRequest& r) { return api->topology(r); });
     add("GET", "/v1/ha", [api](HttpRequest& r) { return api->status(r); });
     add("POST", "/v1/ha", [api](HttpRequest& r) { return api->command(r); });
+    add("GET", "/v1/cluster/verify", [api](HttpRequest& r) { return api->verify(r); });
     add("GET", "/v1/events", [api](HttpRequest& r) { return api->events(r); });
 }
 

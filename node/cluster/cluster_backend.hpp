@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cluster/commit_pipeline.hpp"
+#include "cluster/inspection.hpp"
 #include "cluster/redis_connection.hpp"
 #include "storage/session_log.hpp"
 #include "storage/store_writer.hpp"
@@ -112,6 +113,8 @@ public:
     /// Entries of a session's log behind `position`.
     awaitable<Result<std::vector<LogEntry>>> entries_after(std::string sid, std::uint64_t position);
     void announce_account(const Jid& account);
+    /// What Redis has, against itself and the epochs of the store. Reads all of it: for administrators.
+    awaitable<Result<Inspection>> inspect();
 
     // ---- Committer ----
     void submit(Batch batch, std::function<void(const CommitOutcome&, Batch&)> done) override;
@@ -161,6 +164,10 @@ private:
     awaitable<Result<std::set<std::string>>> read_routes();
     awaitable<void> reread_routes();
     awaitable<void> end_orphans();
+    awaitable<bool> inspect_epochs(Inspection& out);
+    awaitable<bool> inspect_sessions(Inspection& out);
+    awaitable<bool> inspect_routes(Inspection& out);
+    awaitable<bool> inspect_rooms(Inspection& out);
     awaitable<bool> wait_active(milliseconds time);
     awaitable<bool> take_part();
     void fence(std::uint64_t generation);

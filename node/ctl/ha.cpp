@@ -73,6 +73,15 @@ void print_topology(const json::value& all) {
     }
 }
 
+void print_verification(const json::value& report) {
+    for (const auto& finding : report.at("findings").as_array())
+        std::cout << plain(finding.at("rule")) << "  " << plain(finding.at("subject")) << "  "
+                  << plain(finding.at("detail")) << '\n';
+    std::cout << (report.at("clean").as_bool() ? "clean: " : "NOT clean: ") << plain(report.at("sessions"))
+              << " sessions with " << plain(report.at("log_entries")) << " entries, "
+              << plain(report.at("rooms")) << " rooms\n";
+}
+
 struct Words {
     std::string node, group, kind;
     bool force = false, follow = false;
@@ -144,6 +153,23 @@ void add_ha_commands(CLI::App& app, CLI::App& node, const bool& as_json, ApiCall
         one->add_option("node", words->node)->required();
         one->callback([=] { post({{"command", what}, {"node", words->node}}); });
     }
+
+    auto* cluster = app.add_subcommand("cluster", "The cluster as a whole")->require_subcommand(1);
+    cluster
+        ->add_subcommand("verify",
+                         "Compares Redis, the store and the memory of all nodes; fails if they disagree")
+        ->callback([call, &as_json] {
+            bool clean = false;
+            const auto show = [&](const json::value& report) {
+                clean = report.at("clean").as_bool();
+                if (as_json) {
+                    std::cout << json::serialize(report) << '\n';
+                } else {
+                    print_verification(report);
+                }
+            };
+            if (call("GET", "/v1/cluster/verify", "", show) == 0 && !clean) throw CLI::RuntimeError(1);
+        });
 
     app.add_subcommand("topology", "Cluster, groups, nodes, and the last transitions")
         ->callback([call, &as_json] {

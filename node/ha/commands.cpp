@@ -46,6 +46,7 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
         auto command = text(request, "command");
         co_return co_await carry_out(std::move(command), std::move(request));
     }
+    if (what == "carried") co_return json::object{{"sessions", carried()}};
     if (from != peer_) co_return refusal("not of this group");
     if (what == "take-over") {
         if (busy_) co_return refusal("another move is under way");

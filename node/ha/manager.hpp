@@ -68,6 +68,9 @@ public:
     awaitable<boost::json::object> command(boost::json::object request);
     /// Cluster → groups → nodes, as this node sees them (docs/redundancy-groups.md).
     awaitable<boost::json::object> topology(std::map<std::string, std::uint64_t> assigned);
+    /// Redis, the store and the memory of all nodes, compared (docs/delivery.md, "Invariants"): `clean`,
+    /// `findings`, counts. A finding was seen twice, a second and a half apart.
+    awaitable<Result<boost::json::object>> verify();
     /// Every node of the cluster as this one sees it; keys as in `lab status`.
     awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned);
     awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
@@ -104,6 +107,9 @@ private:
     awaitable<std::uint64_t> adopt_sessions(std::string from);
     awaitable<void> release_clients(std::string target, milliseconds window);
     awaitable<void> pause(milliseconds time);
+    // verify.cpp
+    boost::json::object carried() const;
+    awaitable<void> compare_memory(Inspection& found);
     void failed(Reason reason, const std::string& step, int transition);
 
     // commands.cpp: what others ask for

@@ -14,11 +14,11 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from counting import NAMES, Error, Receipt, Seen, count, report  # noqa: E402
+from counting import NAMES, Error, Seen, count, report  # noqa: E402
 from faults import Faults  # noqa: E402
 from support.checks import Checks  # noqa: E402
 from support.lab import Lab  # noqa: E402
-from world import World, keeps_logs, log, until  # noqa: E402
+from world import World, keeps_logs, log  # noqa: E402
 
 WINDOW = 30  # the lab's resume window
 CONFIG = """

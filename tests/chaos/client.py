@@ -119,7 +119,8 @@ class Client:
         self.wanted = True
         self.task = None
         self.since = None                      # when the stream broke
-        self.settled = asyncio.Event()
+        self.settled = asyncio.Event()         # set while bound or resumed
+        self.sent_to = None                    # where see-other-host pointed
 
     # --- what the story tells it
 
@@ -257,8 +258,6 @@ class Client:
         if self.sent_to in others:
             self.nodes.remove(self.sent_to)
             self.nodes.insert(0, self.sent_to)
-
-    sent_to = None
 
     async def _secure(self, address):
         loop = asyncio.get_running_loop()

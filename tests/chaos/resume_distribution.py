@@ -122,7 +122,7 @@ def used(pid):
 def main(checks, lab, options):
     at = {n["name"]: n["address"] for n in lab.status["nodes"]}
     users = lab.users()
-    senders, receivers = lab.users("n2")[:SENDERS * options.processes], []
+    senders = lab.users("n2")[:SENDERS * options.processes]
     taken = {u["jid"] for u in senders}
     receivers = [u for u in users if u["jid"] not in taken][:options.clients]
     pipes, processes = [], []

@@ -6,7 +6,7 @@ import random
 import time
 import urllib.request
 
-from client import MUC, Client, Broken, watch
+from client import Broken, Client, watch
 from counting import Records
 
 PERSISTENT = ("<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>"
@@ -126,13 +126,13 @@ class World:
 
     # --- what goes on
 
-    def talks(self, only_to=None):
+    def talks(self):
         self.talking = True
-        self.tasks += [asyncio.create_task(self._messages(only_to)), asyncio.create_task(self._presences())]
+        self.tasks += [asyncio.create_task(self._messages()), asyncio.create_task(self._presences())]
 
-    async def _messages(self, only_to):
+    async def _messages(self):
         start, done = time.monotonic(), 0
-        accounts = only_to or [u["jid"] for u in self.users]
+        accounts = [u["jid"] for u in self.users]
         rooms = list(self.records.occupants)
         while self.talking:
             sender = self.random.choice(self.clients)
