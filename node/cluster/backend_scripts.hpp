@@ -9,11 +9,11 @@ namespace hexad {
 struct ClusterBackend::Scripts {
     RedisScript commit{script_source("commit")}, number{script_source("number")},
         claim{script_source("claim")}, settle{script_source("settle")}, ack{script_source("ack")},
-        fill{script_source("fill")}, ending{script_source("ending")}, end{script_source("end")},
-        lease{script_source("lease")}, adopt{script_source("adopt")}, recover{script_source("recover")},
-        refill{script_source("refill")}, refill_room{script_source("refill_room")},
-        refill_partition{script_source("refill_partition")}, stage{script_source("stage")},
-        open{script_source("open")};
+        backlog{script_source("backlog")}, fill{script_source("fill")}, ending{script_source("ending")},
+        end{script_source("end")}, lease{script_source("lease")}, adopt{script_source("adopt")},
+        recover{script_source("recover")}, refill{script_source("refill")},
+        refill_room{script_source("refill_room")}, refill_partition{script_source("refill_partition")},
+        stage{script_source("stage")}, open{script_source("open")};
 };
 
 }  // namespace hexad

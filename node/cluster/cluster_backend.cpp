@@ -201,11 +201,12 @@ void ClusterBackend::ack(std::string sid, Epoch epoch, std::uint64_t position) {
 }
 
 awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoch epoch) {
-    std::vector<std::string> ask{"HMGET", key("s", sid), "acc", "fill"};
-    const auto record = co_await commands_.ask(std::move(ask));
-    if (!record || record->items.size() != 2) co_return StorageError::unavailable;
-    const auto account = static_cast<AccountId>(to_number(record->items[0].text));
-    const auto filled = to_number(record->items[1].text);
+    std::vector<std::string> asked{sid};
+    asked.insert(asked.end(), options_.nodes.begin(), options_.nodes.end());
+    const auto ready = co_await run(scripts_->backlog, std::move(asked));
+    if (verdict(ready) != "OK") co_return StorageError::unavailable;
+    const auto account = static_cast<AccountId>(to_number(ready->items[1].text));
+    const auto filled = to_number(ready->items[2].text);
     const auto taken = co_await offline_.take(account, sid, filled);
     if (!taken) co_return StorageError::unavailable;
     fail_point("backlog-taken");

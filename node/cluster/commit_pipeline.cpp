@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t most_spilled_rows = 100'000;
 constexpr std::size_t most_spilled_bytes = 256u << 20;
 constexpr std::size_t most_output_bytes = 128u << 20;
+constexpr int most_out_of_order = 5;
 
 /// What must happen one behind the other: a session's stanzas and the changes of its record, a room's steps.
 std::string lane_of(const Batch& batch) {
@@ -53,6 +54,7 @@ struct CommitPipeline::Item {
     bool tried = false;  ///< was sent once: it may have been executed
     bool unlogged = false;
     bool answered = false;
+    int out_of_order = 0;
 };
 
 CommitPipeline::CommitPipeline(asio::io_context& io, StoreWriter& writer, Calls calls)
@@ -223,9 +225,18 @@ void CommitPipeline::answered(const ItemPtr& item, Result<RedisReply> reply) {
                   item->batch.origin.source, item->batch.origin.n, std::move(item->encoded)});
         }
     } else if (what == "DONE") {
+        // Who is to read what was committed before is as little known as what became of the first answer.
+        if (has_outputs(item->batch)) {
+            keep({to_number(reply->items[1].text), item->batch.origin.source, item->batch.origin.n,
+                  std::move(item->encoded)});
+        }
         item->outcome.positions.assign(item->batch.appends.size(), 0);
     } else if (what == "ROUTE") {
         item->outcome.status = CommitStatus::route_moved;
+    } else if (what == "ORDER" && item->batch.room_step && ++item->out_of_order < most_out_of_order) {
+        item->sent = false;  // behind a step that has to go again first
+        if (!stopping_) calls_.distrusted();
+        return;
     } else if (what == "ORDER") {
         item->outcome.status = CommitStatus::out_of_order;
     } else if (what == "OWNER") {

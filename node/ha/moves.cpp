@@ -15,6 +15,8 @@ namespace json = boost::json;
 
 namespace {
 
+constexpr std::size_t adopted_at_once = 32;
+
 std::string error_of(const Result<json::object>& reply) {
     if (!reply) return reply.error().message();
     const auto* error = reply->if_contains("error");
@@ -68,14 +70,25 @@ void HaManager::failed(Reason reason, const std::string& step, int transition) {
 }
 
 awaitable<std::uint64_t> HaManager::adopt_sessions(std::string from) {
-    std::uint64_t adopted = 0;
     const auto sids = co_await cluster_.sessions_of(from);
     if (!sids) co_return 0;
-    for (const auto& sid : *sids) {
-        co_await router_.adopt(sid, from);
-        ++adopted;
+    // Many at once share the way to Redis; clients that resume meanwhile share it too.
+    std::size_t next = 0, working = 0;
+    const auto work = [&]() -> awaitable<void> {
+        while (next < sids->size() && !stopping_) {
+            auto sid = sids->at(next++);
+            co_await router_.adopt(std::move(sid), from);
+        }
+    };
+    asio::steady_timer done(io_, asio::steady_timer::time_point::max());
+    for (std::size_t i = 0; i < std::min(adopted_at_once, sids->size()); ++i) {
+        ++working;
+        asio::co_spawn(io_, work(), [&](const std::exception_ptr&) {
+            if (--working == 0) done.cancel();
+        });
     }
-    co_return adopted;
+    while (working > 0) co_await done.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return sids->size();
 }
 
 /// T2. Also what a backup finds when it starts again: it goes on serving both partitions.

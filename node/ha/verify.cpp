@@ -19,8 +19,7 @@ std::string text_of(Epoch epoch) { return std::to_string(epoch.g) + '.' + std::t
 json::object HaManager::carried() const {
     json::object out;
     for (const auto& [sid, session] : router_.sessions()) {
-        if (!session->finished && !session->closing && session->state.epoch.e > 0)
-            out[sid] = text_of(session->state.epoch);
+        if (!session->finished && !session->closing) out[sid] = text_of(session->state.epoch);
     }
     return out;
 }

@@ -15,7 +15,12 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     auto& events = backend.events;
     events.entry = [this](const std::string& sid, const LogEntry& entry) {
         const auto session = find_session(sid);
-        if (!session || session->finished) return;
+        if (!session) {
+            if (const auto it = claiming_.find(sid); it != claiming_.end())
+                it->second.entries.push_back(entry);
+            return;
+        }
+        if (session->finished) return;
         fail_point("entry");
         session->entry(entry);
         if (session->has_gap() && !session->reading_gap) {
@@ -309,7 +314,14 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     auto& record = claimed.record;
     const auto account = co_await accounts_.load(record.jid.bare());
     if (!account || !*account) co_return nullptr;
-    if (auto other = find_session(record.sid)) co_return other;
+    if (auto other = find_session(record.sid)) {
+        // Adopted and resumed at the same moment: of two claims of one node the later one counts.
+        if (other->state.epoch < record.epoch) {
+            other->state.epoch = record.epoch;
+            if (other->restored) other->restore(claimed);
+        }
+        co_return other;
+    }
     auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
     session->state.sid = record.sid;
     session->state.jid = record.jid;
@@ -334,10 +346,24 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     };
     sessions_[record.sid] = session;
     by_jid_[record.jid] = session;
+    if (const auto it = claiming_.find(record.sid); it != claiming_.end()) {
+        for (const auto& entry : std::exchange(it->second.entries, {})) session->entry(entry);
+    }
     co_return session;
 }
 
+void Router::claim_ended(const std::string& sid) {
+    const auto it = claiming_.find(sid);
+    if (it != claiming_.end() && --it->second.claims == 0) claiming_.erase(it);
+}
+
 awaitable<void> Router::adopt(std::string sid, std::string from) {
+    claim_begins(sid);
+    co_await adopt_now(sid, std::move(from));
+    claim_ended(sid);
+}
+
+awaitable<void> Router::adopt_now(std::string sid, std::string from) {
     for (int attempt = 0; attempt < 100; ++attempt) {
         auto claimed = co_await cluster_->adopt(sid, from, wall_now() + options_.resume_window, false);
         if (!claimed && claimed.error() == ClaimRefusal::ending) {

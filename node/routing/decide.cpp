@@ -99,8 +99,8 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
         if (repeat->second.empty()) return;  // handled in a former session: it is only counted
         id = repeat->second;
     }
-    // An earlier attempt put it offline and a login has taken it from there: it is only counted.
-    if (session->offline_taken.erase(id) > 0) return;
+    // An earlier attempt put it offline and a login has taken it from there.
+    const bool delivered = session->offline_taken.erase(id) > 0;
 
     std::string label;
     const bool to_own_host = is_local_host(stanza.to.domain());
@@ -121,6 +121,7 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
         MessageFromAccount event{stanza, copy, session->state, id, hash, at, batch};
         hooks_.run(event);
     }
+    if (delivered) return;
     if (to_our_service) {
         to_service(stanza, session, batch);
     } else if (stanza.to.local().empty()) {

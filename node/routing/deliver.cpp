@@ -119,6 +119,7 @@ void Router::apply_route(const RouteChange& change) {
 }
 
 awaitable<void> Router::fill(SessionPtr session) {
+    auto wait = milliseconds(10);
     while (!session->closing && session->mode == SessionMode::filling) {
         // A client that is slow to acknowledge gets its backlog in portions.
         if (session->unacked() > 300 || session->wire == nullptr) {
@@ -127,11 +128,13 @@ awaitable<void> Router::fill(SessionPtr session) {
             continue;
         }
         const auto filled = co_await log_.fill(session->state.sid, session->state.epoch);
-        if (!filled) {
-            asio::steady_timer pause(io_, milliseconds(500));
+        if (!filled) {  // often only until the session that this one replaces has ended
+            asio::steady_timer pause(io_, wait);
             co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+            wait = std::min(2 * wait, milliseconds(500));
             continue;
         }
+        wait = milliseconds(10);
         session->filled = std::max(session->filled, filled->batch);
         for (const auto& entry : filled->entries) session->entry(entry);
         if (filled->finished) session->mode = SessionMode::live;

@@ -209,10 +209,14 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     if (!session && cluster_ != nullptr) {
         const auto account = co_await accounts_.load(bare);
         if (!account || !*account) co_return not_found;
+        claim_begins(sid);
         auto claimed = co_await log_.claim(sid, (*account)->id, options_.node);
         if (claimed) {
             fail_point("claimed");
             session = co_await build(std::move(*claimed));
+        }
+        claim_ended(sid);
+        if (claimed) {
             if (!session || !session->resumable) co_return not_found;
             session->attach(wire);
             co_return session;

@@ -1,10 +1,26 @@
 #include "routing/router.hpp"
 
 #include "base/fail_point.hpp"
+#include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "xmpp/namespaces.hpp"
 
 namespace hexad {
+
+namespace {
+
+/// Stanzas that may change rosters, block lists or preferences.
+bool changes_lists(const Element& stanza) {
+    const auto type = stanza.attr("type");
+    if (stanza.name() == "presence") return type.starts_with("subscribe") || type.starts_with("unsubscribe");
+    if (stanza.name() != "iq" || type != "set") return false;
+    return std::ranges::any_of(stanza.elements(), [](const Element* payload) {
+        return payload->ns() == ns::roster || payload->ns() == ns::blocking || payload->name() == "prefs";
+    });
+}
+
+}  // namespace
 
 Router::Router(asio::io_context& io, Store& store, Committer& committer, SessionLog& log, Hooks& hooks,
                RouterOptions options)
@@ -77,6 +93,12 @@ void Router::pump(const SessionPtr& session) {
             asio::co_spawn(io_, look_back(session, n), asio::detached);
             return;
         }
+        // Another node may change the same accounts at the same moment. What is refused for it is decided
+        // again, with nothing before and behind it under way: what the store has of a later stanza would show
+        // as no change.
+        const bool alone = cluster_ != nullptr && changes_lists(session->unread.front());
+        if ((alone || session->alone) && !session->inputs.empty()) return;
+        session->alone = alone;
         session->homeless = {};
         Element xml = std::move(session->unread.front());
         session->unread.pop_front();
@@ -271,6 +293,7 @@ void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Sessi
                           input->batch = Batch{};
                           if (session->deciding_again) return again_if_idle(session);
                           drain(session);
+                          if (session->inputs.empty()) pump(session);
                       });
 }
 
@@ -343,6 +366,9 @@ void Router::submit(Batch batch, std::function<void(bool)> done) {
 void Router::change_account(AccountData& account, AccountChange change, Batch& batch) {
     change.account = account.id;
     change.base_version = account.version;
+    change.base_author = account.changed_by;
+    change.author = batch.origin.source.empty() ? '~' + random_id(8)
+                                                : batch.origin.source + '/' + std::to_string(batch.origin.n);
     accounts_.apply(account, change);
     RosterChanged event{account, change, batch};
     hooks_.run(event);

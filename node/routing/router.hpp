@@ -183,7 +183,11 @@ private:
     awaitable<void> load_room_home(SessionPtr session, Jid room);
     /// Asks the rooms of a session for their present state: notices on their way to it were lost.
     awaitable<void> refresh_rooms(SessionPtr session);
+    /// The session of a claim, in memory. Entries that came since the claim was executed are in `claiming_`.
     awaitable<SessionPtr> build(ClaimedSession claimed);
+    void claim_begins(const std::string& sid) { ++claiming_[sid].claims; }
+    void claim_ended(const std::string& sid);
+    awaitable<void> adopt_now(std::string sid, std::string from);
     awaitable<bool> evict_remote(Jid full);
     void resync(const SessionPtr& session);
     void replace_namesake(const RouteChange& change);
@@ -202,6 +206,12 @@ private:
     RouteTable routes_;
     AccountCache accounts_;
     std::unordered_map<std::string, SessionPtr> sessions_;
+    /// Sessions on their way to this node, with what was handed to it for them meanwhile.
+    struct Claiming {
+        int claims = 0;
+        std::vector<LogEntry> entries;
+    };
+    std::unordered_map<std::string, Claiming> claiming_;
     std::unordered_map<Jid, SessionPtr> by_jid_;
     std::unordered_set<SessionPtr> ticking_;
     std::unordered_set<std::string> host_set_;

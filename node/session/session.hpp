@@ -108,6 +108,7 @@ public:
     std::deque<Element> unread;      ///< read, waiting for accounts to be loaded
     std::deque<std::shared_ptr<Input>> inputs;
     bool loading = false;
+    bool alone = false;           ///< what was decided last goes by itself
     Jid homeless;                 ///< in a cluster: room of the next stanza, found to have no home
     bool deciding_again = false;  ///< a batch was refused: its followers come back, then all are decided anew
     bool reload_accounts = false;         ///< … because an account had changed

@@ -9,6 +9,7 @@ void AccountChange::apply_to(AccountData& data) const {
     data.blocked.insert(block.begin(), block.end());
     if (archive) data.archive = *archive;
     data.version = base_version + 1;
+    data.changed_by = author;
     if (changes_roster()) data.roster_version = data.version;
 }
 

@@ -60,6 +60,7 @@ struct AccountData {
     AccountSource source = AccountSource::local;
     std::string home_node;  ///< empty = unassigned
     std::uint64_t version = 0;
+    std::string changed_by;            ///< of the change that made `version`; PostgreSQL only
     std::uint64_t roster_version = 0;  ///< `version` at the last change of the roster (RFC 6121 §2.6)
     std::map<Jid, RosterItem> roster;
     std::set<Jid> blocked;
@@ -70,6 +71,11 @@ struct AccountData {
 struct AccountChange {
     AccountId account = 0;
     std::uint64_t base_version = 0;
+    /// Whose change made `base_version`, empty = not known. Two nodes may each have made a version of the
+    /// same number, one of which was refused: what was decided on that one must not pass for a change of the
+    /// other.
+    std::string base_author;
+    std::string author;
     std::vector<RosterItem> put;  ///< inserted or replaced by jid
     std::vector<Jid> remove;
     std::vector<Jid> block;

@@ -7,7 +7,7 @@ if b.sid ~= '' then
   if not owned(b.sid, b.g, b.e) and not b.fresh then return {'OWNER', redis.call('HGET', s, 'e') or '0'} end
   if b.advances then
     local at = tonumber(redis.call('HGET', s, 'in'))
-    if at >= b.n then return {'DONE'} end
+    if at >= b.n then return {'DONE', redis.call('GET', P .. 'seq') or '0'} end
     if at ~= b.previous then return {'ORDER'} end
   end
 end
@@ -16,7 +16,9 @@ if b.room ~= '' then
   local serving = redis.call('HGET', key('part', b.home), 'serving')
   if serving and serving ~= NODE then return {'OWNER', redis.call('HGET', key('part', b.home), 'e') or '0'} end
   local pos = tonumber(redis.call('HGET', r, 'pos') or '0')
-  if b.position > 0 and pos >= b.position then return {'DONE'} end
+  if b.position > 0 and pos >= b.position then return {'DONE', redis.call('GET', P .. 'seq') or '0'} end
+  -- One that was sent behind a step that did not pass must not pass either.
+  if b.position > pos + 1 then return {'ORDER'} end
 end
 for _, c in ipairs(b.checks or {}) do
   local u = key('u', c.u)

@@ -10,7 +10,9 @@ for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do out[#out
 local live = {}
 for _, other in ipairs(redis.call('HKEYS', key('u', ARGV[8]))) do
   if string.sub(other, 1, 2) == 's:' and other ~= 's:' .. sid then
-    if redis.call('HGET', key('s', string.sub(other, 3)), 'st') then live[#live + 1] = string.sub(other, 3) end
+    -- One that is ending as well keeps nothing: of two that end together, the second puts the message offline.
+    local st = redis.call('HGET', key('s', string.sub(other, 3)), 'st')
+    if st and st ~= 'ending' then live[#live + 1] = string.sub(other, 3) end
   end
 end
 return {'OK', redis.call('HGET', s, 'L'), redis.call('HGET', s, 'in'), redis.call('HGET', s, 'fill') or '0', out, live,

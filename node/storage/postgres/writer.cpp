@@ -248,6 +248,7 @@ CommitStatus Writer::change_accounts(const Batch& batch) {
     // Locked in one order on all nodes, so that two batches with the same accounts do not wait for each
     // other.
     std::map<AccountId, std::uint64_t> versions;
+    std::map<AccountId, std::string> authors;
     for (const auto& change : batch.accounts) versions[change.account] = change.base_version;
     bool done = false;
     for (auto& [account, version] : versions) {
@@ -257,12 +258,18 @@ CommitStatus Writer::change_accounts(const Batch& batch) {
         // The same stanza was here before: its commit succeeded, but the answer was lost.
         done = done || (row.count(0) >= version + 1 && !author.empty() && row.text(1) == author);
         version = row.count(0);
+        authors[account] = row.string(1);
     }
     if (done) return CommitStatus::ok;
     for (const auto& change : batch.accounts) {
-        if (versions[change.account]++ != change.base_version) return CommitStatus::version_moved;
+        auto& last = authors[change.account];
+        if (versions[change.account]++ != change.base_version ||
+            (!change.base_author.empty() && change.base_author != last)) {
+            return CommitStatus::version_moved;
+        }
+        last = change.author.empty() ? author : change.author;
         sql::write_change(db_, change);
-        db_.run("UPDATE account SET changed_by=?2 WHERE id=?1", change.account, author);
+        db_.run("UPDATE account SET changed_by=?2 WHERE id=?1", change.account, last);
     }
     transaction.commit();
     return CommitStatus::ok;

@@ -114,9 +114,12 @@ template <class Db>
 Result<std::optional<AccountData>> load_account(Db& db, const Jid& bare) {
     AccountData data;
     {
+        // One node alone has no other's changes to mistake for its own.
+        constexpr std::string_view author = std::is_same_v<Db, sqlite::Connection> ? "''" : "a.changed_by";
         auto row = db.query(
-            "SELECT a.id, a.state, a.source, a.home_node, a.version, a.roster_version, a.archive_default "
-            "FROM account a JOIN host h ON h.id=a.host WHERE h.name=?1 AND a.localpart=?2",
+            "SELECT a.id, a.state, a.source, a.home_node, a.version, a.roster_version, a.archive_default, " +
+                std::string(author) +
+                " FROM account a JOIN host h ON h.id=a.host WHERE h.name=?1 AND a.localpart=?2",
             bare.domain(), bare.local());
         if (!row.next()) return std::optional<AccountData>{};
         data.id = row.integer(0);
@@ -133,6 +136,7 @@ Result<std::optional<AccountData>> load_account(Db& db, const Jid& bare) {
         data.version = row.count(4);
         data.roster_version = row.count(5);
         data.archive.by_default = static_cast<ArchiveDefault>(by_default);
+        data.changed_by = row.string(7);
     }
     if (const auto fault = load_roster(db, data)) return fault;
     if (const auto fault = load_lists(db, data)) return fault;
