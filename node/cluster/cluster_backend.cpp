@@ -13,7 +13,7 @@ namespace hexad {
 
 namespace {
 
-/// How long a resume waits for a Redis that is away or recovering (docs/delivery.md §4).
+/// How long a resume waits for a Redis that is away or recovering (docs/delivery.md, "Resume").
 constexpr milliseconds resume_patience{30000};
 
 }  // namespace

@@ -37,7 +37,8 @@ struct ClusterEvents {
     std::function<void(const Jid& account)> account_changed;
     std::function<void(const std::string& home, const std::string& serving, std::uint64_t epoch)> partition;
 
-    // ---- Redis away, or come back without its last writes (docs/delivery.md §7) ----
+    // ---- Redis away, or come back without its last writes (docs/delivery.md, "Redis or PostgreSQL away")
+    // ----
     /// Whether this node may act: scripts run, or everything waits.
     std::function<void(bool)> active;
     /// Nobody reaches Redis: sessions go on without it.
@@ -108,7 +109,8 @@ public:
                                                           bool ending);
     awaitable<bool> put_node_state(std::string node, std::string bytes);
     awaitable<Result<std::map<std::string, std::string>>> node_states();
-    /// Store rows that a node left in Redis when the data base was away (docs/delivery.md §7).
+    /// Store rows that a node left in Redis when the data base was away (docs/delivery.md, "Redis or
+    /// PostgreSQL away").
     awaitable<bool> drain_spill(std::string node);
     /// Entries of a session's log behind `position`.
     awaitable<Result<std::vector<LogEntry>>> entries_after(std::string sid, std::uint64_t position);

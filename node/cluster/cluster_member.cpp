@@ -19,7 +19,8 @@ awaitable<void> ClusterBackend::load_scripts() {
 }
 
 /// Store and Redis must speak of the same incarnation of Redis. One that is new, empty, or does not know what
-/// was delivered without it, gets the store's next generation and is filled again (docs/delivery.md §7).
+/// was delivered without it, gets the store's next generation and is filled again (docs/delivery.md, "Redis
+/// or PostgreSQL away").
 awaitable<bool> ClusterBackend::agree_on_generation() {
     std::vector<std::string> ask{"HMGET", prefix_ + "gen", "g", "run", "state"};
     const auto reply = co_await commands_.ask(std::move(ask));

@@ -15,7 +15,7 @@
 namespace hexad {
 
 /// A batch that Redis has, or may have, and that not every node has read yet: handed in again if Redis loses
-/// its last writes (docs/delivery.md §7).
+/// its last writes (docs/delivery.md, "Redis or PostgreSQL away").
 struct Output {
     std::uint64_t id = 0;  ///< the cluster's counter after it; 0 = unknown whether it was executed
     std::string source;    ///< origin, empty if none

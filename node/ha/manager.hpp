@@ -49,7 +49,7 @@ public:
     awaitable<void> leave();
 
     /// Whether every other node that can be heard says that it does not reach Redis either: sessions may go
-    /// on without it (docs/delivery.md §7).
+    /// on without it (docs/delivery.md, "Redis or PostgreSQL away").
     bool nobody_reaches_redis() const;
 
     NodeState state() const { return state_; }

@@ -111,7 +111,8 @@ struct AccountRemoved {
 /// The node has read what survived its last run and takes part; comes before the first client.
 struct NodeStarted {};
 
-/// The state store lost something: who owns rooms adds what he knows of them (docs/delivery.md §7).
+/// The state store lost something: who owns rooms adds what he knows of them (docs/delivery.md, "Redis or
+/// PostgreSQL away").
 struct RoomsCarried {
     std::vector<CarriedRoom>& rooms;
 };

@@ -486,7 +486,7 @@ awaitable<void> C2sConnection::resume(const Element& element) {
                  "'/>");
     log_info("session_resumed", {{"stream", id_}, {"jid", session_->state.jid.to_string()}});
     if (context_->router.resume_needs_proof()) {
-        // Nothing else is written until the client has answered on this stream (docs/delivery.md §4).
+        // Nothing else is written until the client has answered on this stream (docs/delivery.md, "Resume").
         stream_.send("<r xmlns='urn:xmpp:sm:3'/>");
         waiting_proof_ = true;
     } else {

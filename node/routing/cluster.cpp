@@ -77,7 +77,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     };
 }
 
-/// Redis away, or back without what it knew (docs/delivery.md §7).
+/// Redis away, or back without what it knew (docs/delivery.md, "Redis or PostgreSQL away").
 void Router::join_recovery(ClusterEvents& events) {
     events.active = [this](bool active) {
         for (const auto& [sid, session] : sessions_) {
@@ -432,9 +432,19 @@ void Router::resync(const SessionPtr& session) {
         const auto* route = routes_.find(jid.bare());
         const bool online = route != nullptr && std::any_of(route->sessions.begin(), route->sessions.end(),
                                                             [](const RouteEntry& e) { return e.available; });
-        if (!online)
-            session->push(
-                make_bytes(make_presence(jid.bare(), account.jid, "unavailable").to_string(ns::client)));
+        const auto tell = [&](const Jid& from) {
+            session->push(make_bytes(make_presence(from, account.jid, "unavailable").to_string(ns::client)));
+        };
+        if (!online) {
+            tell(jid.bare());
+            continue;
+        }
+        const auto gone = gone_.find(jid.bare());
+        if (gone == gone_.end()) continue;
+        for (const auto& one : gone->second) {
+            const auto* now = routes_.find_session(one.full);
+            if (now == nullptr || !now->available) tell(one.full);
+        }
     }
 }
 

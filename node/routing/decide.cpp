@@ -26,7 +26,8 @@ namespace {
 
 bool no_store(const Element& message) { return message.find("no-store", ns::hints) != nullptr; }
 
-/// Logged or at most once (docs/delivery.md §8): headlines, and messages that say nothing lasting.
+/// Logged or at most once (docs/delivery.md, "What is logged"): headlines, and messages that say nothing
+/// lasting.
 bool is_lasting(const Element& message, MessageType type) {
     if (type == MessageType::headline) return false;
     if (type == MessageType::error || message.find("body", ns::client) != nullptr) return true;

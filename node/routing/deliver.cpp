@@ -108,6 +108,8 @@ void Router::apply_route(const RouteChange& change) {
     const bool stale = change.entry.node == options_.node && (!carried || carried->closing);
     if (change.ended || !stale) routes_.apply(change);
     fan_out(change);
+    if (cluster_ != nullptr && was_available && (change.ended || !change.entry.available))
+        remember_gone(change.entry.jid);
     if (!change.ended && change.entry.available && !was_available) {
         if (carried && !carried->closing) greet(carried);
     }
@@ -116,6 +118,21 @@ void Router::apply_route(const RouteChange& change) {
         carried->filling_now = true;
         asio::co_spawn(io_, fill(carried), asio::detached);
     }
+}
+
+/// As long as a client may take to resume.
+void Router::remember_gone(const Jid& full) {
+    const auto now = SteadyClock::now();
+    const auto old = [&](const Gone& gone) { return gone.at + options_.resume_window < now; };
+    auto& of_account = gone_[full.bare()];
+    std::erase_if(of_account, [&](const Gone& gone) { return gone.full == full; });
+    of_account.push_back({full, now});
+    if (gone_pruned_ + std::chrono::minutes(1) > now) return;
+    gone_pruned_ = now;
+    std::erase_if(gone_, [&](auto& one) {
+        std::erase_if(one.second, old);
+        return one.second.empty();
+    });
 }
 
 awaitable<void> Router::fill(SessionPtr session) {

@@ -395,7 +395,8 @@ awaitable<void> Router::end_session(SessionPtr session) {
     hooks_.run(closed);
     state.available = false;
     batch.routes.push_back(std::move(change));
-    // In a cluster the session stays a target until what it did not deliver is stored (docs/delivery.md §5).
+    // In a cluster the session stays a target until what it did not deliver is stored (docs/delivery.md,
+    // "Login, backlog, end").
     Batch farewell;
     if (cluster_ != nullptr) {
         farewell = std::move(batch);

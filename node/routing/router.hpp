@@ -83,7 +83,7 @@ public:
     // ---- cluster ----
     /// Follows what the cluster's streams tell; called once before `start`.
     void join(ClusterBackend& backend, OfflineStore& offline);
-    /// Carries on with a lost node's session without its client (docs/delivery.md §6).
+    /// Carries on with a lost node's session without its client (docs/delivery.md, "A node is taken over").
     awaitable<void> adopt(std::string sid, std::string from);
     /// Closes every client stream; the sessions wait for a resume.
     void close_streams(const std::string& condition);
@@ -160,6 +160,7 @@ private:
     void deliver(Batch& batch, const CommitOutcome& outcome, const std::vector<Session::SlotPtr>& slots);
     void deliver_notice(const Notice& notice);
     void apply_route(const RouteChange& change);
+    void remember_gone(const Jid& full);
     awaitable<void> fill(SessionPtr session);
 
     // lifecycle.cpp
@@ -212,6 +213,14 @@ private:
         std::vector<LogEntry> entries;
     };
     std::unordered_map<std::string, Claiming> claiming_;
+    /// Resources that went away lately, by account: a client that was between two nodes meanwhile has not
+    /// heard of it.
+    struct Gone {
+        Jid full;
+        SteadyClock::time_point at;
+    };
+    std::unordered_map<Jid, std::vector<Gone>> gone_;
+    SteadyClock::time_point gone_pruned_;
     std::unordered_map<Jid, SessionPtr> by_jid_;
     std::unordered_set<SessionPtr> ticking_;
     std::unordered_set<std::string> host_set_;

@@ -150,7 +150,7 @@ public:
     /// An entry arrived that has no number yet.
     void entry(const LogEntry& entry);
     /// The log cannot be reached by anybody: what waits for a number is written without, and entries of this
-    /// node are delivered before they are logged (docs/delivery.md §7).
+    /// node are delivered before they are logged (docs/delivery.md, "Redis or PostgreSQL away").
     /// Entries came that are not the next ones: what lies between is looked up in the log if it does not
     /// come.
     bool has_gap() const { return !early_.empty(); }

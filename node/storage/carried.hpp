@@ -30,7 +30,8 @@ private:
     std::unordered_map<std::string, std::uint64_t> highest_;
 };
 
-/// A session as its carrier knows it, for a state store that lost it (docs/delivery.md §7).
+/// A session as its carrier knows it, for a state store that lost it (docs/delivery.md, "Redis or PostgreSQL
+/// away").
 struct CarriedSession {
     SessionRecord record;  ///< `in`: what is counted, and what was delivered while the store was away
     std::vector<LogEntry> entries;  ///< not acknowledged; `number` = the one committed, 0 = none

@@ -11,7 +11,8 @@
 
 namespace hexad {
 
-/// The store's half of a commit in a cluster: rows first, the Redis script after (docs/delivery.md §1).
+/// The store's half of a commit in a cluster: rows first, the Redis script after (docs/delivery.md, "The
+/// rule").
 ///
 /// Protocol thread; works on its own. Groups are written in the order of the calls; the next group may be
 /// handed in before the last one is done.
@@ -29,7 +30,7 @@ public:
 };
 
 /// The offline messages and what is left of ended sessions, for a session log that lives elsewhere
-/// (docs/delivery.md §5).
+/// (docs/delivery.md, "Login, backlog, end").
 class OfflineStore {
 public:
     virtual ~OfflineStore() = default;
