@@ -316,6 +316,18 @@ awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox
 }
 
 awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
+    // The epoch that the room's row was read with is this node's only if Redis and the store agree that it
+    // serves: a peer raises it in the store first.
+    const auto home = home_of_room(room);
+    const auto stored = co_await epochs_.partitions();
+    const auto served = co_await partitions({home});
+    if (!stored || !served) co_return StorageError::unavailable;
+    for (const auto& p : *stored) {
+        const auto it = served->find(home);
+        if (p.home == home && it != served->end() && !it->second.serving.empty() &&
+            (it->second.serving != options_.node || it->second.epoch != p.epoch))
+            co_return StorageError::unavailable;
+    }
     const auto name = key("r", room.to_string());
     std::vector<std::string> position{"HGETALL", name};
     const auto at = co_await commands_.ask(std::move(position));

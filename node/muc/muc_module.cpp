@@ -226,6 +226,7 @@ awaitable<bool> MucModule::load(LivePtr live) {
     auto& room = live->room;
     const auto row = co_await ctx_.store().load_room(room.jid);
     if (!row) co_return false;
+    if (*row) ctx_.cluster().learn_room_home(room.jid, (*row)->home_node);
     const auto state = co_await ctx_.cluster().session_log().room_state(room.jid);
     if (!state) co_return false;
     std::map<std::uint64_t, RoomInput> inbox;
@@ -239,7 +240,6 @@ awaitable<bool> MucModule::load(LivePtr live) {
         if (entries->size() < inbox_page) break;
     }
     if (*row) {
-        ctx_.cluster().learn_room_home(room.jid, (*row)->home_node);
         if (!room.read(**row)) {
             log_error("room_broken", {{"room", room.jid.to_string()}});
             co_return false;
