@@ -129,10 +129,10 @@ void Router::remember_gone(const Jid& full) {
     of_account.push_back({full, now});
     if (gone_pruned_ + std::chrono::minutes(1) > now) return;
     gone_pruned_ = now;
-    std::erase_if(gone_, [&](auto& one) {
-        std::erase_if(one.second, old);
-        return one.second.empty();
-    });
+    for (auto it = gone_.begin(); it != gone_.end();) {
+        std::erase_if(it->second, old);
+        it = it->second.empty() ? gone_.erase(it) : std::next(it);
+    }
 }
 
 awaitable<void> Router::fill(SessionPtr session) {
