@@ -1,4 +1,5 @@
 """The nodes and hexad-sync: start, readiness, and hexactl against them."""
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,16 @@ def wait_ready(lab, names, seconds):
     for name in names:
         processes.wait_until(lambda: answers(lab, name, "readyz"), node_pid(lab, name), log(lab, name),
                              f"the gate of {name}", seconds)
+    # The others hear of it with a heartbeat: what is asked next is told the same by every node.
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline and _initializing(lab) & set(names):
+        time.sleep(0.05)
+
+
+def _initializing(lab):
+    """Nodes that the cluster still sees starting."""
+    listed = control(lab, "node", "list", check=False)
+    return {node["name"] for node in json.loads(listed or "[]") if node["state"] == "initializing"}
 
 
 def stop(lab, name, seconds=60):
