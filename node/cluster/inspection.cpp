@@ -111,6 +111,9 @@ awaitable<bool> ClusterBackend::inspect_sessions(Inspection& out) {
         const auto& node = record[1].text;
         out.sessions[sid] = {
             node, {to_number(record[2].text), to_number(record[3].text)}, record[5].text == "ending"};
+        if (record[5].text == "ending")
+            out.findings.insert(
+                {"session-ending", sid, record[0].text + " does not come to its end at " + node});
         const auto lease = held->find(node);
         if (lease == held->end() || !lease->second)
             out.findings.insert(

@@ -435,16 +435,17 @@ void Router::resync(const SessionPtr& session) {
         const auto tell = [&](const Jid& from) {
             session->push(make_bytes(make_presence(from, account.jid, "unavailable").to_string(ns::client)));
         };
-        if (!online) {
-            tell(jid.bare());
-            continue;
+        // By name where it is known: not every client takes a bare address for all resources.
+        bool told = false;
+        if (const auto gone = gone_.find(jid.bare()); gone != gone_.end()) {
+            for (const auto& one : gone->second) {
+                const auto* now = routes_.find_session(one.full);
+                if (now != nullptr && now->available) continue;
+                tell(one.full);
+                told = true;
+            }
         }
-        const auto gone = gone_.find(jid.bare());
-        if (gone == gone_.end()) continue;
-        for (const auto& one : gone->second) {
-            const auto* now = routes_.find_session(one.full);
-            if (now == nullptr || !now->available) tell(one.full);
-        }
+        if (!online && !told) tell(jid.bare());
     }
 }
 

@@ -75,6 +75,8 @@ async def run(checks, lab, options):
         await break_things(checks, world, options)
     checks.that("everything is acknowledged in the end", await world.settles(WINDOW),
                 str([(c.device, len(c.unacked), c.online) for c in world.clients if c.unacked or not c.online][:5]))
+    verified = lab.ctl("cluster", "verify")
+    checks.that("Redis, the store and the nodes agree", verified["clean"], str(verified["findings"][:5]))
     await world.collects()
     await world.ends()
     tell(world)
