@@ -15,7 +15,21 @@ namespace json = boost::json;
 
 namespace {
 
+/// So many share the way to Redis, with the clients that resume meanwhile.
 constexpr std::size_t adopted_at_once = 32;
+
+struct Adoption {
+    std::vector<std::string> sids;
+    std::string from;
+    std::size_t next = 0, working = 0;
+};
+
+awaitable<void> adopt_some(Router& router, std::shared_ptr<Adoption> adoption) {
+    while (adoption->next < adoption->sids.size()) {
+        auto sid = adoption->sids[adoption->next++];
+        co_await router.adopt(std::move(sid), adoption->from);
+    }
+}
 
 std::string error_of(const Result<json::object>& reply) {
     if (!reply) return reply.error().message();
@@ -72,22 +86,15 @@ void HaManager::failed(Reason reason, const std::string& step, int transition) {
 awaitable<std::uint64_t> HaManager::adopt_sessions(std::string from) {
     const auto sids = co_await cluster_.sessions_of(from);
     if (!sids) co_return 0;
-    // Many at once share the way to Redis; clients that resume meanwhile share it too.
-    std::size_t next = 0, working = 0;
-    const auto work = [&]() -> awaitable<void> {
-        while (next < sids->size() && !stopping_) {
-            auto sid = sids->at(next++);
-            co_await router_.adopt(std::move(sid), from);
-        }
-    };
+    auto adoption = std::make_shared<Adoption>(Adoption{*sids, std::move(from)});
     asio::steady_timer done(io_, asio::steady_timer::time_point::max());
     for (std::size_t i = 0; i < std::min(adopted_at_once, sids->size()); ++i) {
-        ++working;
-        asio::co_spawn(io_, work(), [&](const std::exception_ptr&) {
-            if (--working == 0) done.cancel();
+        ++adoption->working;
+        asio::co_spawn(io_, adopt_some(router_, adoption), [adoption, &done](const std::exception_ptr&) {
+            if (--adoption->working == 0) done.cancel();
         });
     }
-    while (working > 0) co_await done.async_wait(asio::as_tuple(asio::use_awaitable));
+    while (adoption->working > 0) co_await done.async_wait(asio::as_tuple(asio::use_awaitable));
     co_return sids->size();
 }
 
