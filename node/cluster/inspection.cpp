@@ -79,7 +79,7 @@ awaitable<bool> ClusterBackend::inspect_epochs(Inspection& out) {
                                      ", the store " + p.serving + " " + std::to_string(p.epoch)});
     }
     for (const auto& node : options_.nodes) {
-        std::vector<std::string> length{"XLEN", prefix_ + "spill:" + node};
+        std::vector<std::string> length{"XLEN", key("spill", node)};
         const auto spilled = co_await commands_.ask(std::move(length));
         if (!spilled) co_return false;
         if (spilled->integer > 0 && pipeline_.store_up())

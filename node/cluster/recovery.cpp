@@ -1,5 +1,5 @@
-// Redis came back without its last writes, or empty: every node gives back what it knows (docs/delivery.md
-// §7).
+// Redis came back without its last writes, or empty: every node gives back what it knows (docs/delivery.md,
+// "Redis or PostgreSQL away").
 #include "base/log.hpp"
 #include "cluster/backend_scripts.hpp"
 #include "cluster/cluster_backend.hpp"
@@ -24,7 +24,7 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
     w.text("g").text(std::to_string(r.epoch.g)).text("e").text(std::to_string(r.epoch.e));
     w.text("in").number(r.in).text("last").number(r.last);
     w.text("mode").text(word_of(r.mode)).text("st").text(word_of(r.phase));
-    w.text("till").text(std::to_string(r.until.time_since_epoch().count()));
+    w.text("till").text(micros(r.until));
     w.text("res").text(r.resumable ? "1" : "0").text("state").text(r.state);
     w.text("fill").text(std::to_string(session.filled));
     w.text("entries").array(static_cast<std::uint32_t>(session.entries.size()));

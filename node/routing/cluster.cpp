@@ -316,10 +316,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     if (!account || !*account) co_return nullptr;
     if (auto other = find_session(record.sid)) {
         // Adopted and resumed at the same moment: of two claims of one node the later one counts.
-        if (other->state.epoch < record.epoch) {
-            other->state.epoch = record.epoch;
-            if (other->restored) other->restore(claimed);
-        }
+        other->state.epoch = std::max(other->state.epoch, record.epoch);
         co_return other;
     }
     auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());

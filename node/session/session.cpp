@@ -369,14 +369,23 @@ bool Session::over_limit() const {
 }
 
 void Session::restore(const ClaimedSession& claimed) {
-    // The log is the whole truth: what was told to this session while nobody was connected is in it too.
+    // The log is the whole truth up to its end; what came behind that since the claim is only here.
+    std::vector<LogEntry> later;
+    for (const auto& slot : slots_) {
+        if (!slot->entry || slot->position <= claimed.record.last) continue;
+        later.push_back(*slot->entry);
+        later.back().position = slot->position;
+    }
+    for (const auto& [position, entry] : early_) {
+        if (position > claimed.record.last) later.push_back(entry);
+    }
     slots_.clear();
     to_number_.clear();
     bytes_ = written_ = 0;
     early_.clear();
     // The log's origins count what waits behind a backlog too.
     taken_ = claimed.record.mode == SessionMode::filling ? Origins{} : claimed.origins;
-    last_position_ = std::max(last_position_, claimed.record.last);
+    last_position_ = claimed.record.last;
     filled = claimed.filled;
     for (const auto& entry : claimed.entries) {
         auto slot = slot_of(entry);
@@ -386,6 +395,7 @@ void Session::restore(const ClaimedSession& claimed) {
         append(std::move(slot));
     }
     settled_ = false;
+    for (const auto& one : later) entry(one);
 }
 
 }  // namespace hexad

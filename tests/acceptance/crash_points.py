@@ -65,6 +65,10 @@ class Crash:
             client.send(f"<message to='{to}' type='chat' id='m{self.number}'><body>{text}</body></message>")
             self.number += 1
 
+    def says_and_is_heard(self, client, receiver, to, count):
+        self.says(client, to, count)
+        eventually(lambda: len(self.mine(receiver)) == self.number)
+
     def mine(self, client, kind="chat"):
         return [int(m.findtext(CLIENT + "body").split()[2]) for m in client.messages()
                 if m.get("type") == kind and m.findtext(CLIENT + "body").startswith(f"{self.point} {self.turn} ")]
@@ -113,8 +117,7 @@ def chat(crash, checks, near=False):
     sender = crash.client("a", "n1", "n2")
     receiver = crash.client("near", "n1", "n2") if near else crash.client("b", "n2", "n1")
     to = crash.people["near" if near else "b"]["jid"]
-    crash.says(sender, to, 3)
-    eventually(lambda: len(crash.mine(receiver)) == 3)
+    crash.says_and_is_heard(sender, receiver, to, 3)
     crash.arm()
     crash.says(sender, to)
     victim = crash.is_set_off()
@@ -142,8 +145,7 @@ def resumption(crash, checks):
     """The receiver's connection breaks; he comes to n1, which dies in the middle, and ends up at n2."""
     sender, receiver = crash.client("a", "n2", "n1"), crash.client("b", "n2", "n1")
     to = crash.people["b"]["jid"]
-    crash.says(sender, to, 2)
-    eventually(lambda: len(crash.mine(receiver)) == 2)
+    crash.says_and_is_heard(sender, receiver, to, 2)
     crash.arm()
     receiver.client.drops()
     crash.says(sender, to, 3)
@@ -173,8 +175,7 @@ def ending(crash, checks):
     sender, first = crash.client("a", "n1", "n2"), crash.client("b", "n2", "n1")
     first.client.answers_acks = False
     to = crash.people["b"]["jid"]
-    crash.says(sender, to, 3)
-    eventually(lambda: len(crash.mine(first)) == 3)
+    crash.says_and_is_heard(sender, first, to, 3)
     crash.arm()
     first.running = False
     first.thread.join(5)
@@ -224,8 +225,7 @@ def taking_over(crash, checks):
     """n1 dies, and n2 dies while it takes over: the store has the new epoch, Redis has not."""
     sender, receiver = crash.client("a", "n1", "n2"), crash.client("b", "n2", "n1")
     to = crash.people["b"]["jid"]
-    crash.says(sender, to, 3)
-    eventually(lambda: len(crash.mine(receiver)) == 3)
+    crash.says_and_is_heard(sender, receiver, to, 3)
     crash.arm()
     crash.lab("kill", "n1")
     crash.says(sender, to, 3)
