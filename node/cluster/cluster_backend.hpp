@@ -37,8 +37,7 @@ struct ClusterEvents {
     std::function<void(const Jid& account)> account_changed;
     std::function<void(const std::string& home, const std::string& serving, std::uint64_t epoch)> partition;
 
-    // ---- Redis away, or come back without its last writes (docs/delivery.md, "Redis or PostgreSQL away")
-    // ----
+    // ---- Redis away, or come back without its last writes ----
     /// Whether this node may act: scripts run, or everything waits.
     std::function<void(bool)> active;
     /// Nobody reaches Redis: sessions go on without it.
@@ -103,8 +102,8 @@ public:
     awaitable<bool> adopt_partition(std::string home, std::uint64_t epoch);
     /// Sessions that `node` carries, from the session records.
     awaitable<Result<std::vector<std::string>>> sessions_of(std::string node);
-    /// Takes a lost node's session without its client (delivery §6). `ending`: for one that cannot be
-    /// resumed.
+    /// Takes a lost node's session without its client (docs/delivery.md, "A node is taken over"). `ending`:
+    /// for one that cannot be resumed.
     awaitable<Result<ClaimedSession, ClaimRefusal>> adopt(std::string sid, std::string from, Timestamp until,
                                                           bool ending);
     awaitable<bool> put_node_state(std::string node, std::string bytes);

@@ -98,7 +98,7 @@ enum class EntryKind : std::uint8_t {
     iq     ///< request or answer of another client; an unanswered request is answered with an error
 };
 
-/// Appends one stanza to the log of a session (delivery protocol §2).
+/// Appends one stanza to the log of a session (docs/delivery.md, "The session log").
 struct LogAppend {
     std::string sid;  ///< target
     Origin origin;
@@ -175,7 +175,7 @@ struct Notice {
     bool address = false;  ///< the carrier sets `to` to the full JID of each session that gets it
 };
 
-/// Something for a room's owner: a stanza of an occupant or somebody who asks (delivery protocol §1).
+/// Something for a room's owner: a stanza of an occupant or somebody who asks (docs/delivery.md, "The rule").
 struct RoomInput {
     Jid room;  ///< bare
     Origin origin;
