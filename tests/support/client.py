@@ -2,8 +2,10 @@
 import base64
 import hashlib
 import re
+import select
 import socket
 import ssl
+import threading
 import time
 import xml.etree.ElementTree as ET
 
@@ -29,6 +31,7 @@ class Client:
         self.address, self.port, self.domain, self.script, self.label = address, port, domain, script, label
         self.socket = socket.create_connection((address, port), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.talking = threading.Lock()  # one thread may read while another sends, but OpenSSL takes one call at a time
         self.queue = []       # elements that came and that no play line has asked about yet
         self.transcript = []  # both directions, for the failure message
         self.features = None
@@ -56,20 +59,19 @@ class Client:
         data = text.encode() if isinstance(text, str) else text
         self.transcript.append(f"{self.label} > " + data.decode(errors="replace")[:2000])
         try:
-            self.socket.settimeout(TIMEOUT)
-            self.socket.sendall(data)
+            with self.talking:
+                self.socket.settimeout(TIMEOUT)
+                self.socket.sendall(data)
         except OSError as error:
             self.transcript.append(f"{self.label} > could not be sent: {error}")
         return self
 
     def _read(self, deadline):
         """Takes what the socket has into the queue, waiting until `deadline`; False when nothing came."""
-        left = deadline - time.monotonic()
-        self.socket.settimeout(max(left, 0.001))
         try:
-            data = self.socket.recv(65536)
-        except (TimeoutError, ssl.SSLWantReadError):
-            return False
+            data = self._receive(deadline)
+            if data is None:
+                return False
         except (OSError, ssl.SSLError) as error:
             self.transcript.append(f"{self.label} < connection: {error}")
             data = b""
@@ -84,6 +86,25 @@ class Client:
         except ET.ParseError as error:
             raise PlayError(f"{self.label}: the server sent bad XML ({error}): {data!r}")
         return True
+
+    def _receive(self, deadline):
+        """Bytes, none at the end of the connection, None when nothing came until `deadline`."""
+        while True:
+            left = max(deadline - time.monotonic(), 0.001)
+            if not (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+                if self.socket.fileno() < 0:
+                    raise OSError("closed")
+                arrival = select.poll()
+                arrival.register(self.socket, select.POLLIN)
+                if not arrival.poll(left * 1000):
+                    return None
+            try:
+                with self.talking:
+                    self.socket.settimeout(0)
+                    return self.socket.recv(65536)
+            except (BlockingIOError, ssl.SSLWantReadError):  # less than a TLS record has come
+                if time.monotonic() >= deadline:
+                    return None
 
     def _take_events(self):
         for event, element in self._parser.read_events():
