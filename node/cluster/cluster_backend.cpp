@@ -248,7 +248,6 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
     const auto account = static_cast<AccountId>(to_number(record->items[0].text));
     const auto jid = Jid::parse(record->items[1].text);
     if (!jid) co_return out;
-    const auto bytes = encode(farewell, {});
     for (;;) {
         std::vector<std::string> bare{jid->bare().to_string()};
         const auto ending = co_await run_owned(scripts_->ending, sid, epoch, std::move(bare));
@@ -284,6 +283,8 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
             co_return StorageError::unavailable;
         }
         fail_point("put-back");
+        for (auto& change : farewell.routes) change.left_messages = !out.stored.empty();
+        const auto bytes = encode(farewell, {});
         std::vector<std::string> own{ending->items[1].text, std::to_string(ending->items[6].integer), bytes};
         const auto ended = co_await run_owned(scripts_->end, sid, epoch, std::move(own));
         if (!ended) co_return StorageError::unavailable;

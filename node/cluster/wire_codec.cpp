@@ -60,6 +60,7 @@ std::string encode(const RouteChange& change) {
     m.set_ended(change.ended);
     m.set_broadcast(change.broadcast);
     m.set_moves_version(change.moves_version);
+    if (change.left_messages) m.set_left_messages(true);
     return m.SerializeAsString();
 }
 
@@ -86,6 +87,7 @@ std::optional<RouteChange> decode_route(const std::string& bytes) {
     out.ended = m.ended();
     out.broadcast = m.broadcast();
     out.moves_version = m.moves_version();
+    out.left_messages = m.left_messages();
     return out;
 }
 

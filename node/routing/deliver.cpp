@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "base/log.hpp"
 #include "routing/router.hpp"
 
@@ -113,11 +115,40 @@ void Router::apply_route(const RouteChange& change) {
     if (!change.ended && change.entry.available && !was_available) {
         if (carried && !carried->closing) greet(carried);
     }
-    if (!change.ended && carried && !carried->closing && carried->mode == SessionMode::filling &&
-        !carried->filling_now) {
-        carried->filling_now = true;
-        asio::co_spawn(io_, fill(carried), asio::detached);
+    if (!change.ended && carried && !carried->closing) begin_fill(carried);
+    if (change.ended && change.left_messages) late_backlog(change.account);
+}
+
+void Router::late_backlog(const Jid& account) {
+    const auto* route = routes_.find(account);
+    if (route == nullptr) return;
+    const RouteEntry* first = nullptr;
+    for (const auto& entry : route->sessions) {
+        if (!entry.available || entry.priority < 0) continue;
+        if (first == nullptr || entry.priority > first->priority ||
+            (entry.priority == first->priority && entry.sid < first->sid))
+            first = &entry;
     }
+    const auto session = first != nullptr ? find_session(first->sid) : nullptr;
+    if (!session || session->closing) return;  // at another node, or nobody: the next login takes them
+    if (session->mode == SessionMode::filling) {
+        session->more_backlog = true;
+        return;
+    }
+    session->mode = SessionMode::filling;
+    Batch batch;
+    batch.origin.source = session->state.sid;  // refused if it is carried elsewhere by then
+    batch.epoch = session->state.epoch;
+    batch.filling.push_back(session->state.sid);
+    submit(std::move(batch), [this, session](bool ok) {
+        if (ok) begin_fill(session);
+    });
+}
+
+void Router::begin_fill(const SessionPtr& session) {
+    if (session->mode != SessionMode::filling || session->filling_now) return;
+    session->filling_now = true;
+    asio::co_spawn(io_, fill(session), asio::detached);
 }
 
 /// As long as a client may take to resume.
@@ -157,6 +188,8 @@ awaitable<void> Router::fill(SessionPtr session) {
         if (filled->finished) session->mode = SessionMode::live;
     }
     session->filling_now = false;
+    if (std::exchange(session->more_backlog, false) && !session->closing)
+        late_backlog(session->state.account->jid);
 }
 
 }  // namespace hexad

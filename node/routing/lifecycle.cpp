@@ -289,10 +289,7 @@ awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
     Batch batch;
     batch.sessions.push_back(record_of(session));
     submit(std::move(batch));
-    if (session->mode == SessionMode::filling && !session->filling_now) {
-        session->filling_now = true;
-        asio::co_spawn(io_, fill(session), asio::detached);
-    }
+    begin_fill(session);
     co_return true;
 }
 
@@ -422,6 +419,8 @@ awaitable<void> Router::end_session(SessionPtr session) {
                 errors.appends.push_back(std::move(append));
             }
             if (!errors.appends.empty()) submit(std::move(errors));
+            // In a cluster the route change tells it, to whichever node carries the account's next session.
+            if (cluster_ == nullptr && !ended->stored.empty()) late_backlog(state.account->jid);
             break;
         }
         co_await pause(io_, milliseconds(500));

@@ -161,6 +161,11 @@ private:
     void deliver_notice(const Notice& notice);
     void apply_route(const RouteChange& change);
     void remember_gone(const Jid& full);
+    /// Messages of this account went to the offline store while others of its sessions are there: the one
+    /// that a message to the bare JID would reach first takes them as a login does. For the node that carries
+    /// it.
+    void late_backlog(const Jid& account);
+    void begin_fill(const SessionPtr& session);
     awaitable<void> fill(SessionPtr session);
 
     // lifecycle.cpp

@@ -95,10 +95,11 @@ public:
     bool inherits_presence = false;  ///< contacts still see the session it replaced
     bool leaving = false;            ///< its client is about to be sent to another node: nothing more is read
     bool filling_now = false;
-    bool restored = false;  ///< read from the log at start; its entries come with the claim
-    seconds window{300};    ///< resume window
-    Timestamp until;        ///< detached: end of the window
-    RouteEntry route;       ///< as last submitted
+    bool more_backlog = false;  ///< messages went to the offline store while the backlog was being taken
+    bool restored = false;      ///< read from the log at start; its entries come with the claim
+    seconds window{300};        ///< resume window
+    Timestamp until;            ///< detached: end of the window
+    RouteEntry route;           ///< as last submitted
     bool routed = false;
 
     // ---- input: counters start anew with <enable/>, so that they are the `h` of XEP-0198 ----

@@ -162,7 +162,8 @@ struct RouteChange {
     RouteEntry entry;
     bool ended = false;
     bool moves_version = false;
-    std::string broadcast;  ///< presence that the contacts see because of this change, empty = none
+    bool left_messages = false;  ///< with `ended`: what it had not delivered went to the offline store
+    std::string broadcast;       ///< presence that the contacts see because of this change, empty = none
 };
 
 /// A stanza that is delivered at most once and not logged: presence, roster pushes, chat states, headlines.

@@ -290,6 +290,26 @@ def a_new_login_with_the_resource_of_a_waiting_session_gets_its_messages(stage):
     again.receives("<message type='chat'><body>hello</body></message>")
 
 
+@play("sm", "xep0198-5", "delivery", "offline")
+def what_a_waiting_session_did_not_deliver_goes_to_one_that_is_there(stage):
+    romeo, phone = stage.online("romeo/a"), stage.login("juliet/phone")
+    phone.manages_stream(window=2)
+    stage.available(phone)
+    phone.drops()
+    for body in ("one", "two"):
+        romeo.sends(chat("{juliet}", body))
+    romeo.settles()
+    laptop = stage.online("juliet/laptop")
+    romeo.sends(chat("{juliet}", "three"))
+    got = [laptop.receives("<message type='chat'><body/></message>").find("{jabber:client}body").text for _ in range(3)]
+    assert sorted(got) == ["one", "three", "two"] and got.index("one") < got.index("two"), got
+    romeo.sends(chat("{juliet}", "four"))
+    laptop.receives("<message type='chat'><body>four</body></message>")
+    romeo.settles()
+    laptop.closes()
+    stage.online("juliet/laptop").receives_no("<message type='chat'/>", 0.3)
+
+
 @play("sm", "xep0198-6", "delivery")
 def a_message_that_is_sent_again_after_a_resumption_is_not_doubled(stage):
     romeo, juliet = managed(stage, "romeo/a"), stage.online("juliet/b")

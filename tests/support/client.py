@@ -300,9 +300,10 @@ class Client:
         self.jid = reply.find(f".//{{{BIND}}}jid").text
         return self
 
-    def manages_stream(self, resume=True):
-        """Turns XEP-0198 on; returns the <enabled/>."""
-        self.sends_raw(f"<enable xmlns='{SM}'" + (" resume='true'/>" if resume else "/>"))
+    def manages_stream(self, resume=True, window=None):
+        """Turns XEP-0198 on, if told with a window of seconds; returns the <enabled/>."""
+        asked = (" resume='true'" if resume else "") + (f" max='{window}'" if window else "")
+        self.sends_raw(f"<enable xmlns='{SM}'{asked}/>")
         self.handled = 0
         self.counts = True
         return self.receives(f"<enabled xmlns='{SM}'/>")

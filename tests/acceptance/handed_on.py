@@ -1,0 +1,69 @@
+#!/usr/bin/python3
+"""A session of n1 whose client does not come back leaves messages; another session of the account, at n2, is there already:
+it gets them, each once, and what comes afterwards behind them."""
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from support.checks import Checks, eventually  # noqa: E402
+from support.client import Client  # noqa: E402
+from support.lab import Lab  # noqa: E402
+
+ACCOUNTS, BODIES = 10, 5
+BODY = "{jabber:client}body"
+
+
+def logged_in(lab, address, user, resource):
+    client = Client(address, 5222, lab.domain, label=resource)
+    client.opens().has_features()
+    client.starts_tls().opens().has_features()
+    client.authenticates(user["jid"].split("@")[0], user["password"], "PLAIN").opens().has_features()
+    return client.binds(resource)
+
+
+def available(client):
+    client.sends_raw("<presence/>")
+    client.receives(f"<presence from='{client.jid}'/>")
+
+
+def bodies(client):
+    client.settles()
+    return [e.findtext(BODY) for e in client.queue if e.find(BODY) is not None]
+
+
+def main(checks, lab):
+    one, two = (node["address"] for node in lab.status["nodes"])
+    sender = logged_in(lab, two, lab.users("n2")[0], "sender")
+    laptops = []
+    for user in lab.users("n1")[:ACCOUNTS]:
+        phone = logged_in(lab, one, user, "phone")
+        phone.manages_stream(window=2)
+        available(phone)
+        phone.drops()
+        for number in range(BODIES):
+            sender.sends_raw(f"<message to='{user['jid']}' type='chat'><body>{number}</body></message>")
+        sender.settles()
+        laptop = logged_in(lab, two, user, "laptop")
+        available(laptop)
+        laptops.append((user, laptop))
+    wanted = [str(number) for number in range(BODIES)]
+    for user, laptop in laptops:
+        name = user["jid"].split("@")[0]
+        try:
+            eventually(lambda: len(bodies(laptop)) >= BODIES, 8)
+        except AssertionError:
+            pass
+        checks.that(f"{name}: the session that is there gets what the other left", bodies(laptop) == wanted, str(bodies(laptop)))
+        laptop.forgets()
+        sender.sends_raw(f"<message to='{user['jid']}' type='chat'><body>after</body></message>")
+        sender.settles()
+        checks.that(f"{name}: and what comes now", eventually(lambda: bodies(laptop), 8) == ["after"], str(bodies(laptop)))
+        laptop.closes()
+        again = logged_in(lab, two, user, "again")
+        available(again)
+        checks.that(f"{name}: once", bodies(again) == [], str(bodies(again)))
+        again.drops()
+
+
+with Checks() as checks, Lab("--nodes", "2", "--users", "30", "--password", "pencil") as lab:
+    main(checks, lab)
