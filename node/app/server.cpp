@@ -140,6 +140,7 @@ void Server::Impl::open_cluster() {
     }
     cluster_options.lease = config().timers.lease;
     cluster_options.renew = config().timers.renew;
+    if (config().durability == "relaxed") cluster_options.durability = Durability::relaxed;
     cluster = std::make_unique<ClusterBackend>(io, cluster_options, postgres->writer(), postgres->offline(),
                                                postgres->epochs());
 }

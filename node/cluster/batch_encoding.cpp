@@ -19,11 +19,10 @@ std::string ClusterBackend::encode(const Batch& b, const std::string& spill) con
         const auto bytes = codec::encode(notice);
         for (const auto& node : nodes_of_account(notice.account)) notices.emplace_back(node, bytes);
     }
-    w.map(20);
+    w.map(19);
     w.text("sid").text(bare_source());
     w.text("g").text(std::to_string(b.epoch.g)).text("e").text(std::to_string(b.epoch.e));
     w.text("n").number(b.origin.n).text("previous").number(b.previous).text("advances").boolean(b.advances);
-    w.text("fresh").boolean(!b.sessions.empty() && b.origin.source.empty());
     const auto room = b.room_step ? Jid::parse(b.origin.source.substr(5)) : Result<Jid, JidError>(Jid{});
     w.text("room").text(b.room_step && room ? room->to_string() : "");
     w.text("home").text(b.room_step && room ? home_of_room(*room) : "");
@@ -34,9 +33,11 @@ std::string ClusterBackend::encode(const Batch& b, const std::string& spill) con
     }
     w.text("sessions").array(static_cast<std::uint32_t>(b.sessions.size()));
     for (const auto& s : b.sessions) {
-        w.map(10)
+        w.map(11)
             .text("sid")
             .text(s.sid)
+            .text("fresh")
+            .boolean(s.fresh)
             .text("jid")
             .text(s.jid.to_string())
             .text("acc")

@@ -31,7 +31,7 @@ ClusterBackend::ClusterBackend(asio::io_context& io, ClusterOptions options, Sto
       scripts_(std::make_unique<Scripts>()),
       wake_(io, asio::steady_timer::time_point::max()),
       opened_(io, asio::steady_timer::time_point::max()),
-      pipeline_(io, writer, pipeline_calls()) {
+      pipeline_(io, writer, options_.durability, pipeline_calls()) {
     writer_.on_state = [this](bool up) {
         pipeline_.store_state(up);
         if (on_store_state) on_store_state(up);

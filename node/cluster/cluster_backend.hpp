@@ -23,6 +23,7 @@ struct ClusterOptions {
     RedisOptions redis;
     milliseconds lease{10000};
     milliseconds renew{3000};
+    Durability durability = Durability::strict;
 };
 
 /// What this node learns from the cluster's streams, in their one order. Protocol thread.

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t most_spilled_rows = 100'000;
 constexpr std::size_t most_spilled_bytes = 256u << 20;
+constexpr std::size_t most_following_bytes = 64u << 20;
 constexpr std::size_t most_output_bytes = 128u << 20;
 constexpr int most_out_of_order = 5;
 
@@ -32,6 +33,12 @@ bool may_spill(const Batch& b) {
 
 std::size_t rows_of(const Batch& b) { return b.archive.size() + b.offline.size() + b.room_archive.size(); }
 
+/// Rows that nobody waits for under relaxed durability: archives of accounts. What decides who owns a room,
+/// or is the only copy of a message, is waited for.
+bool may_follow(const Batch& b) {
+    return may_spill(b) && b.offline.empty() && b.room_archive.empty() && !b.archive.empty() && !b.room_step;
+}
+
 bool has_outputs(const Batch& b) {
     return !b.appends.empty() || !b.room_inputs.empty() || !b.routes.empty() || !b.notices.empty() ||
            !b.accounts.empty();
@@ -50,6 +57,7 @@ struct CommitPipeline::Item {
     bool writing = false;  ///< the store's writer reads it
     bool stored = false;
     bool spilled = false;
+    bool follows = false;  ///< relaxed: goes on before its rows are stored
     bool sent = false;
     bool tried = false;  ///< was sent once: it may have been executed
     bool unlogged = false;
@@ -57,8 +65,12 @@ struct CommitPipeline::Item {
     int out_of_order = 0;
 };
 
-CommitPipeline::CommitPipeline(asio::io_context& io, StoreWriter& writer, Calls calls)
-    : io_(io), writer_(writer), calls_(std::move(calls)), self_(std::make_shared<CommitPipeline*>(this)) {}
+CommitPipeline::CommitPipeline(asio::io_context& io, StoreWriter& writer, Durability durability, Calls calls)
+    : io_(io),
+      writer_(writer),
+      durability_(durability),
+      calls_(std::move(calls)),
+      self_(std::make_shared<CommitPipeline*>(this)) {}
 
 CommitPipeline::~CommitPipeline() { *self_ = nullptr; }
 
@@ -74,6 +86,11 @@ void CommitPipeline::submit(Batch batch, Done done) {
     pending_bytes_ += item->bytes;
     items_.emplace(item->seq, item);
     lanes_[item->lane].push_back(item);
+    if (durability_ == Durability::relaxed && may_follow(item->batch)) {
+        asio::post(io_, [self = self_, lane = item->lane] {
+            if (*self != nullptr) (*self)->advance(lane);
+        });
+    }
     queue_.push_back(std::move(item));
     if (queue_.size() == 1) {
         asio::post(io_, [self = self_] {
@@ -119,7 +136,11 @@ void CommitPipeline::stored(const std::vector<ItemPtr>& group, const std::vector
         const auto& item = group[i];
         item->writing = false;
         item->stored = true;
-        if (item->spilled) {
+        if (item->follows) {
+            following_bytes_ -= item->bytes;
+            if (statuses[i] != CommitStatus::ok)
+                log_warn("following_rows_refused", {{"source", item->batch.origin.source}});
+        } else if (item->spilled) {
             spilled_rows_ -= rows_of(item->batch);
             spilled_bytes_ -= item->bytes;
             if (spilled_rows_ == 0) calls_.drained();
@@ -146,7 +167,13 @@ void CommitPipeline::store_state(bool up) {
 
 /// The rows are safe, or go along with the script to Redis (and stay in memory until the store has them).
 bool CommitPipeline::may_go(const ItemPtr& item) {
-    if (item->stored || item->spilled) return true;
+    if (item->stored || item->spilled || item->follows) return true;
+    if (durability_ == Durability::relaxed && store_up_ && may_follow(item->batch) &&
+        following_bytes_ + item->bytes <= most_following_bytes) {
+        item->follows = true;
+        following_bytes_ += item->bytes;
+        return true;
+    }
     if (store_up_ || !open_ || !item->writing || !may_spill(item->batch)) return false;
     if (spilled_rows_ + rows_of(item->batch) > most_spilled_rows ||
         spilled_bytes_ + item->bytes > most_spilled_bytes) {
@@ -270,8 +297,8 @@ void CommitPipeline::release(const std::string& name) {
         waiting.pop_front();
         items_.erase(item->seq);
         pending_bytes_ -= item->bytes;
-        if (item->writing) {
-            // The writer still reads the rows: the caller gets a batch of his own.
+        if (item->writing || (item->follows && !item->stored)) {
+            // The writer still reads the rows, or will: the caller gets a batch of his own.
             auto copy = item->batch;
             item->done(item->outcome, copy);
         } else {

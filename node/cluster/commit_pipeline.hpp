@@ -23,6 +23,10 @@ struct Output {
     std::string bytes;  ///< as the commit script gets it
 };
 
+/// Whether a message is acknowledged once its archive rows are stored too, or once the session logs have it;
+/// its rows follow within the time that a write takes, and a crash may lose those on their way.
+enum class Durability : std::uint8_t { strict, relaxed };
+
 /// The way of a batch: store rows, then the commit script, then its caller is told. Batches of one source (a
 /// session, a room) go one behind the other; sources do not wait for each other. Protocol thread.
 ///
@@ -46,7 +50,7 @@ public:
         std::function<void(std::string_view where, const Batch&, std::uint64_t now)> refused;
     };
 
-    CommitPipeline(asio::io_context& io, StoreWriter& writer, Calls calls);
+    CommitPipeline(asio::io_context& io, StoreWriter& writer, Durability durability, Calls calls);
     ~CommitPipeline();
 
     void submit(Batch batch, Done done);
@@ -59,7 +63,8 @@ public:
     void stop() { stopping_ = true; }
     void store_state(bool up);
     bool store_up() const { return store_up_; }
-    std::size_t pending_bytes() const { return pending_bytes_; }
+    /// Of batches on their way, and of rows that follow.
+    std::size_t pending_bytes() const { return pending_bytes_ + following_bytes_; }
 
     /// Whether anything was delivered that Redis does not know.
     bool delivered_unlogged() const { return unlogged_ > 0; }
@@ -90,6 +95,7 @@ private:
 
     asio::io_context& io_;
     StoreWriter& writer_;
+    Durability durability_;
     Calls calls_;
     std::uint64_t next_ = 0;
     std::map<std::uint64_t, ItemPtr> items_;  ///< in flight, in order of submission
@@ -100,6 +106,7 @@ private:
     std::size_t output_bytes_ = 0;
     std::size_t pending_bytes_ = 0;
     std::size_t spilled_rows_ = 0, spilled_bytes_ = 0;
+    std::size_t following_bytes_ = 0;
     std::size_t unlogged_ = 0;
     bool open_ = false;
     bool frozen_ = false;

@@ -169,6 +169,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (committer_.never_refuses()) routes_.apply(change);
     batch.routes.push_back(std::move(change));
     batch.sessions.push_back(record_of(session));
+    batch.sessions.back().fresh = true;
     if (!co_await committed(*this, io_, std::move(batch))) {
         forget(session);
         co_return StanzaError::try_again();

@@ -137,6 +137,7 @@ struct SessionRecord {
     SessionMode mode = SessionMode::bound;
     SessionPhase phase = SessionPhase::attached;
     bool resumable = false;  ///< XEP-0198 with resume
+    bool fresh = false;      ///< bound just now: no other record makes a session that is not there
     Timestamp until;         ///< detached: end of the resume window
     std::string state;       ///< encoded SessionState: presence, carbons, CSI, rooms, directed presence
 };

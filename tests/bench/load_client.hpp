@@ -42,7 +42,7 @@ private:
     awaitable<bool> open();
 
     asio::io_context& io_;
-    const LoadOptions& options_;
+    LoadOptions options_;
     const TlsClientContext& tls_;
     std::string name_, jid_, error_;
     std::unique_ptr<TlsStream> stream_;

@@ -42,7 +42,9 @@ int main(int argc, char** argv) {
     LoadOptions options;
     std::size_t clients = 100, concurrency = 50, messages = 0, in_flight = 1;
     double idle = 0;
-    app.add_option("--address", options.address)->required();
+    std::vector<std::string> addresses;
+    app.add_option("--address", addresses, "one or several: clients are spread over them in turn")
+        ->required();
     app.add_option("--port", options.port);
     app.add_option("--domain", options.domain)->required();
     app.add_option("--prefix", options.prefix);
@@ -59,8 +61,10 @@ int main(int argc, char** argv) {
     asio::io_context io{1};
     const auto tls = TlsClientContext::unverified();
     std::vector<std::unique_ptr<LoadClient>> all;
-    for (std::size_t i = 0; i < clients; ++i)
+    for (std::size_t i = 0; i < clients; ++i) {
+        options.address = addresses[i % addresses.size()];
         all.push_back(std::make_unique<LoadClient>(io, options, tls, i));
+    }
 
     Chat chat;
     std::vector<std::function<void(const Element&)>> on_message(clients);

@@ -4,7 +4,7 @@ if bad then return bad end
 local b = cmsgpack.unpack(ARGV[5])
 if b.sid ~= '' then
   local s = key('s', b.sid)
-  if not owned(b.sid, b.g, b.e) and not b.fresh then return {'OWNER', redis.call('HGET', s, 'e') or '0'} end
+  if not owned(b.sid, b.g, b.e) then return {'OWNER', redis.call('HGET', s, 'e') or '0'} end
   if b.advances then
     local at = tonumber(redis.call('HGET', s, 'in'))
     if at >= b.n then return {'DONE', redis.call('GET', P .. 'seq') or '0'} end

@@ -84,12 +84,13 @@ local function effects(b)
   for _, r in ipairs(b.sessions or {}) do
     local s = key('s', r.sid)
     local known = redis.call('HMGET', s, 'node', 'g', 'e')
-    if not known[1] then
+    -- One that was under way while the session was ended must not bring it back.
+    if not known[1] and r.fresh then
       redis.call('HSET', s, 'jid', r.jid, 'acc', r.acc, 'node', NODE, 'g', r.g, 'e', r.e, 'in', '0', 'L', '0', 'mode', r.mode)
       redis.call('SADD', P .. 'sessions', r.sid)
     end
     -- A record that was under way while the session was claimed elsewhere says nothing any more.
-    if not known[1] or (known[1] == NODE and known[2] == r.g and known[3] == r.e) then
+    if (not known[1] and r.fresh) or (known[1] == NODE and known[2] == r.g and known[3] == r.e) then
       redis.call('HSET', s, 'st', r.st, 'until', r.till, 'res', r.res, 'state', r.state)
     end
   end
