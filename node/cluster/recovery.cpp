@@ -125,10 +125,18 @@ awaitable<bool> ClusterBackend::refill_session(const std::string& sid) {
 awaitable<bool> ClusterBackend::refill_rooms() {
     for (const auto& room : events.carried_rooms()) {
         MsgpackWriter w;
-        w.map(4).text("room").text(room.room.to_string()).text("pos").number(room.position);
+        RoomInput counted;  // what stands where an input is missing: its writer hands it in behind the others
+        counted.room = room.room;
+        counted.from = room.room.domain_jid();
+        counted.xml = make_bytes("<presence type='probe'/>");
+        w.map(6).text("room").text(room.room.to_string()).text("pos").number(room.position);
         w.text("occupants").array(static_cast<std::uint32_t>(room.occupants.size()));
         for (const auto& o : room.occupants) w.array(2).text(o.sid).text(o.bytes);
         write_origins(w, room.origins);
+        w.text("inputs").array(static_cast<std::uint32_t>(room.inputs.size()));
+        for (const auto& [position, input] : room.inputs)
+            w.array(2).number(position).text(codec::encode(input));
+        w.text("counted").text(codec::encode(counted));
         std::vector<std::string> own{w.take()};
         if (verdict(co_await run(scripts_->refill_room, std::move(own))) != "OK") co_return false;
     }

@@ -31,10 +31,11 @@ struct MucModule::Live {
         : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
 
     muc::Room room;
-    std::map<std::uint64_t, RoomInput> inbox;  ///< by position
-    std::uint64_t position = 0;                ///< of the last input decided on
-    std::uint64_t safe = 0;                    ///< of the last one whose effects are safe
-    Origins taken;                             ///< inputs decided on, by sender
+    std::map<std::uint64_t, RoomInput> inbox;    ///< by position
+    std::map<std::uint64_t, RoomInput> decided;  ///< inputs whose effects are on their way to being safe
+    std::uint64_t position = 0;                  ///< of the last input decided on
+    std::uint64_t safe = 0;                      ///< of the last one whose effects are safe
+    Origins taken;                               ///< inputs decided on, by sender
     bool loaded = false;
     bool running = false;
     bool lost = false;   ///< somebody else owns the room: a step was refused, or its partition has moved
@@ -167,11 +168,19 @@ void MucModule::partition_moved(const std::string& home, bool ours) {
 
 Verdict MucModule::carried(RoomsCarried& event) {
     for (const auto& [jid, live] : rooms_) {
-        if (!live->loaded || live->lost || !live->room.exists) continue;
+        if (!live->loaded || live->lost) continue;
+        if (!live->room.exists && live->decided.empty() && live->inbox.empty()) continue;
         CarriedRoom room;
         room.room = jid;
         room.position = live->safe;
         room.origins = live->taken;
+        for (const auto* inputs : {&live->decided, &live->inbox}) {
+            for (const auto& [position, input] : *inputs) {
+                if (position <= live->safe) continue;
+                room.origins.take(input.origin);
+                room.inputs.emplace_back(position, input);
+            }
+        }
         for (const auto& [nick, occupant] : live->room.occupants) {
             for (const auto& session : occupant.sessions)
                 room.occupants.push_back({jid, session.sid, live->room.encode(occupant, session), false});
@@ -324,6 +333,7 @@ awaitable<void> MucModule::work(LivePtr live) {
         }
         live->position = position;
         live->taken.take(input.origin);
+        live->decided.emplace(position, input);
         muc::Step step(live->room, ctx_, input, std::move(*stanza), position);
         decide(live, step);
         co_await commit(live, step);
@@ -433,21 +443,23 @@ awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
     ++live->in_flight;
     auto later = std::move(step.later);
     const auto position = step.batch.room_position;
-    ctx_.cluster().submit(std::move(step.batch),
-                          [this, live, position, noticed = std::move(noticed)](bool ok) {
-                              if (ok) live->safe = std::max(live->safe, position);
-                              for (const auto& sid : noticed) {
-                                  if (const auto it = live->noticed.find(sid); --it->second == 0)
-                                      live->noticed.erase(it);
-                              }
-                              --live->in_flight;
-                              if (!ok && !live->lost) {
-                                  live->lost = true;
-                                  log_warn("room_lost", {{"room", live->room.jid.to_string()}});
-                              }
-                              if (live->in_flight == 0 || live->lost) live->settled.cancel();
-                              if (!live->running) unload(live);
-                          });
+    ctx_.cluster().submit(
+        std::move(step.batch), [this, live, position, noticed = std::move(noticed)](bool ok) {
+            if (ok) {
+                live->safe = std::max(live->safe, position);
+                live->decided.erase(live->decided.begin(), live->decided.upper_bound(live->safe));
+            }
+            for (const auto& sid : noticed) {
+                if (const auto it = live->noticed.find(sid); --it->second == 0) live->noticed.erase(it);
+            }
+            --live->in_flight;
+            if (!ok && !live->lost) {
+                live->lost = true;
+                log_warn("room_lost", {{"room", live->room.jid.to_string()}});
+            }
+            if (live->in_flight == 0 || live->lost) live->settled.cancel();
+            if (!live->running) unload(live);
+        });
     if (later) {
         ++live->reading;
         asio::co_spawn(ctx_.cluster().io(), answer_later(live, std::move(later), step.input, step.xml),

@@ -117,6 +117,8 @@ awaitable<void> C2sConnection::watch() {
             stream_.abort();
             co_return;
         }
+        // Most streams are quiet most of the time.
+        if (step_ == Step::bound && later - last_read_ >= look) parser_.release_memory();
         if (step_ != Step::bound || later - last_read_ < limits.idle) continue;
         if (pinged_ && later - last_read_ >= 2 * limits.idle) {
             fail("connection-timeout", "no answer to a ping");

@@ -312,9 +312,15 @@ awaitable<void> Router::release(SessionPtr session, std::string host) {
 
 awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     auto& record = claimed.record;
-    const auto account = co_await accounts_.load(record.jid.bare());
+    // Redis says that this node carries it: with the store away it is taken in as soon as that is back.
+    auto account = co_await accounts_.load(record.jid.bare());
+    while (!account && !stopping_) {
+        asio::steady_timer pause(io_, milliseconds(200));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+        account = co_await accounts_.load(record.jid.bare());
+    }
     if (!account || !*account) co_return nullptr;
-    if (auto other = find_session(record.sid)) {
+    if (auto other = find_session(record.sid); other && !other->closing) {
         // Adopted and resumed at the same moment: of two claims of one node the later one counts.
         other->state.epoch = std::max(other->state.epoch, record.epoch);
         co_return other;

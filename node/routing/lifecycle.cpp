@@ -253,14 +253,27 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     if (static_cast<std::int32_t>(session->sent_count() - h) < 0 && !session->restored) {
         co_return SessionRefusal{"modify", "bad-request", 0, false};
     }
+    claim_begins(sid);
     auto claimed = co_await log_.claim(sid, session->state.account->id, options_.node);
+    // Another node claimed it in between, or its end has begun here: this claim is the later one.
+    const bool again = claimed && session->closing && cluster_ != nullptr;
+    if (again) session = co_await build(std::move(*claimed));
+    claim_ended(sid);
     if (!claimed) {
         if (claimed.error() == ClaimRefusal::unavailable) {
             co_return SessionRefusal{"wait", "resource-constraint", 0, false};
         }
         co_return not_found;
     }
-    if (session->closing) co_return not_found;
+    if (again) {
+        if (!session || !session->resumable) co_return not_found;
+        session->attach(wire);
+        co_return session;
+    }
+    if (session->closing) {
+        session->state.epoch = claimed->record.epoch;  // under which it ends
+        co_return not_found;
+    }
     if (auto* other = session->wire) {  // a second resume came in while we waited: the later one wins
         session->detach();
         other->end("conflict", "resumed on another stream");
@@ -335,7 +348,9 @@ void Router::forget(const SessionPtr& session) {
     const auto it = by_jid_.find(session->state.jid);
     if (it != by_jid_.end() && it->second == session) by_jid_.erase(it);
     ticking_.erase(session);
-    sessions_.erase(session->state.sid);
+    // It may have been claimed again meanwhile.
+    const auto known = sessions_.find(session->state.sid);
+    if (known != sessions_.end() && known->second == session) sessions_.erase(known);
 }
 
 void Router::kick(const SessionPtr& session, std::string condition, std::string text) {

@@ -45,7 +45,9 @@ struct CarriedRoom {
     Jid room;
     std::uint64_t position = 0;  ///< of the last input whose effects are safe
     std::vector<OccupantPut> occupants;
-    Origins origins;
+    Origins origins;  ///< of all inputs that the owner has
+    std::vector<std::pair<std::uint64_t, RoomInput>>
+        inputs;  ///< behind `position`, by position; one that was announced to another node is missing
 };
 
 }  // namespace hexad

@@ -94,11 +94,12 @@ awaitable<bool> LoadClient::authenticate() {
     co_return success && success->name() == "success";
 }
 
-awaitable<bool> LoadClient::log_in() {
-    const auto fail = [this](std::string what) {
-        error_ = std::move(what);
-        return false;
-    };
+bool LoadClient::fail(std::string what) {
+    error_ = std::move(what);
+    return false;
+}
+
+awaitable<bool> LoadClient::connect(const std::string& address) {
     asio::ip::tcp::socket socket(io_, asio::ip::tcp::v4());
     error_code error;
     socket.set_option(asio::socket_base::reuse_address(true), error);
@@ -106,7 +107,7 @@ awaitable<bool> LoadClient::log_in() {
         socket.bind({asio::ip::make_address(options_.source), 0}, error);
         if (error) co_return fail("bind: " + error.message());
     }
-    const asio::ip::tcp::endpoint to(asio::ip::make_address(options_.address), options_.port);
+    const asio::ip::tcp::endpoint to(asio::ip::make_address(address), options_.port);
     const auto [connect_error] = co_await socket.async_connect(to, asio::as_tuple(asio::use_awaitable));
     if (connect_error) co_return fail("connect: " + connect_error.message());
     stream_ = std::make_unique<TlsStream>(StreamSocket(std::move(socket)));
@@ -116,6 +117,13 @@ awaitable<bool> LoadClient::log_in() {
     if (!co_await open()) co_return fail("stream");
     if (!co_await authenticate()) co_return fail("sasl");
     if (!co_await open()) co_return fail("stream after sasl");
+    co_return true;
+}
+
+awaitable<bool> LoadClient::log_in() {
+    if (!co_await connect(options_.address)) co_return false;
+    counting_ = false;
+    handled_ = 0;
     stream_->send(
         "<iq type='set' id='b'><bind "
         "xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>load</resource></bind></iq>");
@@ -128,9 +136,20 @@ awaitable<bool> LoadClient::log_in() {
         const auto enabled = co_await next();
         if (!enabled || enabled->name() != "enabled") co_return fail("enable");
         counting_ = true;
+        resumption_id_ = enabled->attr("id");
     }
     stream_->send("<presence/>");
     co_return true;
+}
+
+awaitable<LoadClient::Resumed> LoadClient::resume(const std::string& address) {
+    if (!co_await connect(address)) co_return Resumed::not_now;
+    stream_->send("<resume xmlns='urn:xmpp:sm:3' previd='" + resumption_id_ + "' h='" +
+                  std::to_string(handled_) + "'/>");
+    const auto answer = co_await next();
+    if (answer && answer->name() == "resumed") co_return Resumed::yes;
+    const bool gone = answer && answer->find("item-not-found", ns::stanzas) != nullptr;
+    co_return gone ? Resumed::gone : Resumed::not_now;
 }
 
 awaitable<void> LoadClient::read_on(std::function<void(const Element&)> on_message) {

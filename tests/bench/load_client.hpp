@@ -30,6 +30,9 @@ public:
 
     /// Connects, authenticates, binds, sends initial presence. False if any step failed (`error` says which).
     awaitable<bool> log_in();
+    /// XEP-0198 §5, on a new connection to this address. `gone`: the session cannot be resumed by anybody.
+    enum class Resumed { yes, not_now, gone };
+    awaitable<Resumed> resume(const std::string& address);
     /// Reads until the stream ends. `on_message` gets each message stanza.
     awaitable<void> read_on(std::function<void(const Element&)> on_message);
     void send(std::string_view xml) { stream_->send(xml); }
@@ -38,13 +41,16 @@ public:
 
 private:
     awaitable<bool> authenticate();
+    /// TCP, TLS, SASL, and the stream after it.
+    awaitable<bool> connect(const std::string& address);
+    bool fail(std::string what);
     awaitable<Result<Element>> next();
     awaitable<bool> open();
 
     asio::io_context& io_;
     LoadOptions options_;
     const TlsClientContext& tls_;
-    std::string name_, jid_, error_;
+    std::string name_, jid_, error_, resumption_id_;
     std::unique_ptr<TlsStream> stream_;
     StanzaParser parser_;
     std::uint32_t handled_ = 0;

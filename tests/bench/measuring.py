@@ -4,13 +4,13 @@ import pathlib
 import subprocess
 
 RELEASE = pathlib.Path(__file__).resolve().parents[2] / "build/release"
-LOAD = RELEASE / "bin/xmpp_load"
+LOAD, CROWD = RELEASE / "bin/xmpp_load", RELEASE / "bin/xmpp_crowd"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 def build_load():
-    """The load generator is no part of what is installed: it is built when it is needed."""
-    subprocess.run(["ninja", "-C", RELEASE, "xmpp_load"], check=True, stdout=subprocess.DEVNULL)
+    """The load generators are no part of what is installed: they are built when they are needed."""
+    subprocess.run(["ninja", "-C", RELEASE, LOAD.name, CROWD.name], check=True, stdout=subprocess.DEVNULL)
 
 
 def tree(pid):

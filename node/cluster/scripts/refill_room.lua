@@ -1,4 +1,4 @@
--- refill_room(room): its owner gives back position and occupants.
+-- refill_room(room): its owner gives back position, occupants, and the inputs that are not used up yet.
 local bad = recovering()
 if bad then return bad end
 local b = cmsgpack.unpack(ARGV[5])
@@ -10,9 +10,16 @@ if at <= b.pos then
   for _, o in ipairs(b.occupants) do redis.call('HSET', r .. ':occ', o[1], o[2]) end
 end
 at = math.max(at, b.pos)
-redis.call('HSET', r, 'pos', string.format('%.0f', at),
-  'last', string.format('%.0f', math.max(tonumber(redis.call('HGET', r, 'last') or '0'), at)))
 redis.call('XTRIM', r .. ':in', 'MINID', string.format('%.0f-1', at))
+-- The owner may have decided on them: their places must not be given to others.
+local last = math.max(tonumber(redis.call('HGET', r, 'last') or '0'), at)
+for _, x in ipairs(b.inputs) do
+  while last < x[1] do
+    last = last + 1
+    redis.call('XADD', r .. ':in', string.format('%.0f-0', last), 'e', last == x[1] and x[2] or b.counted)
+  end
+end
+redis.call('HSET', r, 'pos', string.format('%.0f', at), 'last', string.format('%.0f', last))
 for _, o in ipairs(b.origins) do
   local field = 'o:' .. o[1]
   if o[2] > tonumber(redis.call('HGET', r, field) or '-1') then redis.call('HSET', r, field, string.format('%.0f', o[2])) end
