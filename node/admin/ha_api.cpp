@@ -1,6 +1,8 @@
 #include "admin/ha_api.hpp"
 
+#include <array>
 #include <charconv>
+#include <cstdio>
 
 #include <boost/json.hpp>
 
@@ -33,6 +35,16 @@ awaitable<std::map<std::string, std::uint64_t>> assigned(Store& store) {
     co_return out;
 }
 
+/// Of the clients that come back after a loss: `n1: 37 of 40 back, 2.0/s, 3 wait, until 2026-…`.
+std::string in_words(const json::object& relogin) {
+    const auto number = [&](const char* key) { return json::serialize(relogin.at(key)); };
+    std::array<char, 16> rate{};
+    std::snprintf(rate.data(), rate.size(), "%.1f", relogin.at("per_second").to_number<double>());
+    return std::string(relogin.at("of").as_string()) + ": " + number("back") + " of " + number("sessions") +
+           " back, " + rate.data() + "/s, " + number("waiting") + " wait, until " +
+           std::string(relogin.at("expected_end").as_string());
+}
+
 class HaApi {
 public:
     explicit HaApi(AdminContext context) : c_(std::move(context)) {}
@@ -57,6 +69,8 @@ public:
                 json::object row{{"node", node.at("name")}, {"group", name}};
                 for (const auto* key : {"state", "reason", "since", "serving", "epoch", "held", "draining"})
                     row[key] = node.at(key);
+                const auto& relogin = node.at("relogin");
+                row["relogin"] = relogin.is_object() ? json::value(in_words(relogin.as_object())) : nullptr;
                 row["failover_possible"] = node.at("failover").at("possible");
                 row["do"] = node.at("do");
                 out.push_back(std::move(row));
@@ -81,6 +95,16 @@ public:
         const auto found = co_await c_.ha->verify();
         if (!found) co_return fault(503, "Redis or the store does not answer");
         co_return reply(*found);
+    }
+
+    awaitable<HttpResponse> replication(HttpRequest&) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        co_return reply(co_await c_.ha->replication());
+    }
+
+    awaitable<HttpResponse> doctor(HttpRequest&) {
+        if (c_.ha == nullptr) co_return no_cluster();
+        co_return reply(co_await c_.ha->doctor());
     }
 
     awaitable<HttpResponse> events(HttpRequest& request) {
@@ -116,6 +140,8 @@ void serve_ha(const std::function<void(const std::string&, const std::string&, H
     add("GET", "/v1/ha", [api](HttpRequest& r) { return api->status(r); });
     add("POST", "/v1/ha", [api](HttpRequest& r) { return api->command(r); });
     add("GET", "/v1/cluster/verify", [api](HttpRequest& r) { return api->verify(r); });
+    add("GET", "/v1/replication", [api](HttpRequest& r) { return api->replication(r); });
+    add("GET", "/v1/doctor", [api](HttpRequest& r) { return api->doctor(r); });
     add("GET", "/v1/events", [api](HttpRequest& r) { return api->events(r); });
 }
 

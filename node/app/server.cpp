@@ -69,6 +69,7 @@ struct Server::Impl {
     std::unique_ptr<SqliteEngine> engine;     ///< single node
     std::unique_ptr<PostgresStore> postgres;  ///< cluster …
     std::unique_ptr<ClusterBackend> cluster;  ///< … with Redis
+    std::unique_ptr<Admission> admission;     ///< cluster
     std::unique_ptr<HaManager> ha;
     std::unique_ptr<DirectoryLogin> directory;
     std::unique_ptr<AccountEvents> account_events;
@@ -203,9 +204,10 @@ void Server::Impl::build_core(const std::string& secret) {
     router = std::make_unique<Router>(io, store(), committer(), session_log(), hooks, router_options);
     if (cluster) {
         router->join(*cluster, postgres->offline());
+        admission = std::make_unique<Admission>(io, config().admission);
         ha = std::make_unique<HaManager>(HaManager::Parts{io, config(), options.node, version, *cluster,
-                                                          postgres->epochs(), postgres->redundancy(),
-                                                          *router});
+                                                          postgres->epochs(), postgres->redundancy(), *router,
+                                                          *admission});
         cluster->events.nobody_reaches_redis = [this] { return ha->nobody_reaches_redis(); };
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
@@ -237,8 +239,15 @@ void Server::Impl::build_core(const std::string& secret) {
         postgres ? &postgres->offline_logins() : nullptr);
 
     auto& metrics = Metrics::instance();
-    c2s =
-        std::shared_ptr<C2sContext>(new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, {}});
+    c2s = std::shared_ptr<C2sContext>(
+        new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, nullptr, {}, nullptr, {}, {}});
+    if (ha) {
+        c2s->admission = admission.get();
+        c2s->redirected =
+            &metrics.counter("hexad_c2s_redirects_total", "", "Clients sent to the group that serves them");
+        if (config().redirect)
+            c2s->better_host = [this](const std::string& home) { return ha->better_host(home); };
+    }
     c2s->limits.xml.max_stanza = config().max_stanza;
     c2s->limits.authenticate = config().authenticate_timeout;
     c2s->limits.idle = config().idle;
@@ -375,7 +384,10 @@ void Server::Impl::serve_admin_api() {
     AdminContext context{*router, store(), config(), options.node, admin_token, {}, {},
                          {},      {},      {},       {},           {},          {}};
     context.ready = [this] { return ready; };
-    context.not_ready_reason = [] { return std::string("initializing"); };
+    context.not_ready_reason = [this] {
+        const auto why = ha ? ha->gate_reason() : std::string();
+        return why.empty() ? std::string("initializing") : "the gate waits for " + why;
+    };
     context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
     context.nodes = [this] { return node_states(); };
     context.assign = [this](std::size_t count) { return assign(count); };
@@ -474,15 +486,17 @@ awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
 }
 
 awaitable<void> Server::Impl::join_cluster() {
-    // The gate: store (opened before) and Redis; management answers meanwhile.
-    while (!co_await cluster->join(seconds(30)))
-        log_warn("gate_waiting", {{"node", options.node}, {"reason", "state-store"}});
+    // Management answers meanwhile.
+    ha->open_gate_when_ready();
+    while (!co_await cluster->join(seconds(30))) {
+    }
     std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster->incarnation() << '\n';
     while (const auto error = co_await cluster->follow()) {
-        log_warn("gate_waiting", {{"node", options.node}, {"reason", "replica"}, {"error", error.message()}});
+        log_warn("routes_not_read", {{"node", options.node}, {"error", error.message()}});
         asio::steady_timer pause(io, milliseconds(500));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
+    ha->has_routes();
     asio::co_spawn(io, ha->run(), asio::detached);
     account_events = std::make_unique<AccountEvents>(
         io, config().store_url, [this](const Jid& account, AccountState state) {
@@ -492,7 +506,6 @@ awaitable<void> Server::Impl::join_cluster() {
         asio::steady_timer pause(io, milliseconds(20));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
-    log_info("gate_opened", {{"node", options.node}});
 }
 
 /// The allocator keeps what was freed (after a flood of connections, an import) until it is told to give it
@@ -518,6 +531,7 @@ awaitable<void> Server::Impl::start() {
         listen();
         asio::co_spawn(io, give_memory_back(), asio::detached);
         ready = true;
+        if (ha) ha->clients_come_in();
         log_info("node_ready", {{"node", options.node}, {"address", node().address}, {"version", version}});
     } catch (const std::exception& e) {
         log_error("start_failed", {{"error", e.what()}});

@@ -178,6 +178,7 @@ void read_cluster(Reader& r, Config& c) {
     r.seconds_of("resume_window", c.timers.resume_window, 5, 86400);
     r.boolean("automatic_fallback", c.timers.automatic_fallback);
     r.milliseconds_of("fallback_delay", c.timers.fallback_delay, 1, 86400);
+    r.milliseconds_of("gate_timeout", c.timers.gate_timeout, 1, 86400);
     r.milliseconds_of("recovery_pause", c.timers.recovery_pause, 1, 86400);
     r.number("automatic_moves_per_hour", c.timers.automatic_moves, 0, 100000);
     r.table("tls", [&](Reader& t) {
@@ -212,6 +213,7 @@ void read_group(Reader& r, Config& c) {
         n.text("name", node.name, true);
         n.text("address", node.address, true);
         n.text("public_url", node.public_url);
+        n.text("site", node.site);
         n.number("capacity", node.capacity, 1, 1000000);
         if (c.node(node.name) != nullptr) n.fault(n.raw(), "node " + node.name + " is named twice");
         group.nodes.push_back(std::move(node));
@@ -262,6 +264,15 @@ void read_rest(Reader& r, Config& c) {
         t.seconds_of("authenticate_seconds", c.authenticate_timeout, 1, 600);
         t.seconds_of("idle_seconds", c.idle, 5, 86400);
         t.seconds_of("write_stall_seconds", c.write_stall, 5, 3600);
+        std::string landing = c.redirect ? "redirect" : "carry";
+        t.choice("landing", landing, {"carry", "redirect"});
+        c.redirect = landing == "redirect";
+    });
+    r.table("admission", [&](Reader& t) {
+        t.number("resumptions_per_second", c.admission.resumptions, 1, 1000000);
+        t.number("logins_per_second", c.admission.logins, 1, 1000000);
+        t.seconds_of("wait_seconds", c.admission.wait, 1, 300);
+        t.seconds_of("after_loss_seconds", c.admission.after_loss, 0, 86400);
     });
     r.table("http", [&](Reader& t) {
         t.number("port", c.http_port, 0, 65535);

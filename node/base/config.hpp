@@ -30,6 +30,7 @@ struct NodeConfig {
     std::string name;
     std::string address;
     std::string public_url;  ///< of its HTTPS listener; empty = https://address:port
+    std::string site;        ///< where it stands; empty = not told
     std::uint32_t capacity = 25000;
 };
 
@@ -56,6 +57,14 @@ struct HaTimers {
     std::uint32_t automatic_moves = 2;   ///< per node and hour
     seconds resume_window{300};
     bool automatic_fallback = true;
+};
+
+/// How fast clients come in at a node that took over another one (docs/redundancy-groups.md, "After a loss").
+struct AdmissionConfig {
+    std::uint32_t resumptions = 500;  ///< a second; as many at once
+    std::uint32_t logins = 100;
+    seconds wait{30};         ///< a stream waits at most so long
+    seconds after_loss{600};  ///< … of a node, this holds
 };
 
 struct AgreementConfig {
@@ -110,6 +119,8 @@ struct Config {
     seconds idle{900};
     seconds write_stall{60};
     std::size_t max_connections = 0;  ///< 0 = what the descriptor limit allows
+    bool redirect = false;            ///< `landing`: a client is sent to the group that serves its account
+    AdmissionConfig admission;
     // [http]
     std::uint16_t http_port = 5443;
     std::string files;

@@ -1,6 +1,9 @@
 #include "ctl/ha.hpp"
 
+#include <array>
+#include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <thread>
@@ -33,6 +36,22 @@ void print_event(const json::value& event) {
     std::cout << '\n';
 }
 
+std::string one_digit(const json::value& number) {
+    std::array<char, 32> out{};
+    std::snprintf(out.data(), out.size(), "%.1f", number.to_number<double>());
+    return out.data();
+}
+
+/// Clients of a lost node, on their way back.
+void print_relogin(const json::value& r) {
+    std::cout << "      clients of " << plain(r.at("of")) << ": " << plain(r.at("back")) << " of "
+              << plain(r.at("sessions")) << " back, " << one_digit(r.at("per_second")) << " a second, "
+              << plain(r.at("waiting")) << " wait, " << plain(r.at("refused"))
+              << " sent away; expected between " << one_digit(r.at("lower_seconds")) << " and "
+              << one_digit(r.at("upper_seconds")) << " s after the loss, all by "
+              << plain(r.at("expected_end")) << '\n';
+}
+
 void print_topology(const json::value& all) {
     std::cout << "cluster " << plain(all.at("cluster")) << ", seen by " << plain(all.at("seen_by"))
               << ": high availability " << (all.at("high_availability").as_bool() ? "on" : "off")
@@ -56,6 +75,9 @@ void print_topology(const json::value& all) {
                           << (link.at("up").as_bool() ? plain(link.at("round_trip_ms")) + " ms" : "down")
                           << '\n';
             }
+            if (const auto& r = n.at("relogin"); r.is_object()) print_relogin(r);
+            if (const auto& gate = n.at("gate"); gate.is_string() && gate.as_string() != "open")
+                std::cout << "      gate " << plain(gate) << '\n';
             const auto& failover = n.at("failover");
             std::cout << "      failover would " << (failover.at("possible").as_bool() ? "work" : "NOT work")
                       << '\n';
@@ -82,8 +104,62 @@ void print_verification(const json::value& report) {
               << plain(report.at("rooms")) << " rooms\n";
 }
 
+/// A number with unit as `10m`, `90s`, `2h`, in seconds; 0 if it is none.
+std::int64_t seconds_in(const std::string& text) {
+    std::int64_t count = 0;
+    const auto* const end = text.data() + text.size();
+    const auto [unit, error] = std::from_chars(text.data(), end, count);
+    if (error != std::errc{} || count <= 0 || count > 1'000'000) return 0;
+    const std::string_view rest(unit, static_cast<std::size_t>(end - unit));
+    return rest == "s" || rest.empty() ? count : rest == "m" ? 60 * count : rest == "h" ? 3600 * count : 0;
+}
+
+void print_replication(const json::value& report) {
+    for (const auto& n : report.at("nodes").as_array()) {
+        std::cout << (n.at("good").as_bool() ? "good  " : "BAD   ") << plain(n.at("node")) << "  store "
+                  << plain(n.at("store")) << ", schema " << plain(n.at("schema")) << ", "
+                  << plain(n.at("role"));
+        if (!n.at("lag_ms").is_null()) std::cout << ", " << plain(n.at("lag_ms")) << " ms behind";
+        std::cout << "; Redis " << plain(n.at("state_store")) << ", generation " << plain(n.at("generation"))
+                  << '\n';
+    }
+    for (const auto& r : report.at("replicas").as_array()) {
+        std::cout << "replica  " << plain(r.at("name")) << "  " << plain(r.at("state"))
+                  << (r.at("synchronous").as_bool() ? ", synchronous" : "") << ", " << plain(r.at("lag_ms"))
+                  << " ms behind\n";
+    }
+    if (report.at("replicas").as_array().empty()) std::cout << "the store feeds no replica\n";
+}
+
+void print_diagnosis(const json::value& report) {
+    for (const auto& one : report.at("checks").as_array()) {
+        const auto level = plain(one.at("level"));
+        std::cout << (level == "bad"       ? "BAD      "
+                      : level == "warning" ? "warning  "
+                                           : "good     ")
+                  << plain(one.at("check")) << ", " << plain(one.at("subject")) << ": "
+                  << plain(one.at("found")) << '\n';
+        if (!one.at("do").is_null()) std::cout << "         do: " << plain(one.at("do")) << '\n';
+    }
+}
+
+/// Prints a report that says whether it is `good`; if not, hexactl ends with 1.
+void print_judged(const ApiCall& call, const std::string& path, bool as_json,
+                  void (*print)(const json::value&)) {
+    bool good = false;
+    const auto show = [&](const json::value& report) {
+        good = report.at("good").as_bool();
+        if (as_json) {
+            std::cout << json::serialize(report) << '\n';
+        } else {
+            print(report);
+        }
+    };
+    if (call("GET", path, "", show) == 0 && !good) throw CLI::RuntimeError(1);
+}
+
 struct Words {
-    std::string node, group, kind;
+    std::string node, group, kind, time;
     bool force = false, follow = false;
     std::uint64_t limit = 100;
 };
@@ -153,6 +229,26 @@ void add_ha_commands(CLI::App& app, CLI::App& node, const bool& as_json, ApiCall
         one->add_option("node", words->node)->required();
         one->callback([=] { post({{"command", what}, {"node", words->node}}); });
     }
+
+    auto* gate = app.add_subcommand("gate", "What client service waits for at start")->require_subcommand(1);
+    auto* override_gate =
+        gate->add_subcommand("override", "Lets a node open without the directory; ends by itself");
+    override_gate->add_option("node", words->node)->required();
+    override_gate->add_option("--for", words->time, "How long: 90s, 10m, 2h (at most 24h)")->required();
+    override_gate->callback([=] {
+        const auto seconds = seconds_in(words->time);
+        if (seconds == 0)
+            throw CLI::ValidationError("--for", '"' + words->time + "\" is no time; write 90s, 10m or 2h");
+        post({{"command", "gate-override"}, {"node", words->node}, {"seconds", seconds}});
+    });
+
+    app.add_subcommand("replication", "PostgreSQL and Redis, as each node reaches them")
+        ->require_subcommand(1)
+        ->add_subcommand("status", "Reachable, schema, primary or standby, lag, replicas, generation")
+        ->callback([call, &as_json] { print_judged(call, "/v1/replication", as_json, print_replication); });
+    app.add_subcommand("doctor", "What is wrong or will be, and what to do")->callback([call, &as_json] {
+        print_judged(call, "/v1/doctor", as_json, print_diagnosis);
+    });
 
     auto* cluster = app.add_subcommand("cluster", "The cluster as a whole")->require_subcommand(1);
     cluster

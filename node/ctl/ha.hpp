@@ -12,7 +12,8 @@ namespace hexad {
 using ApiCall = std::function<int(const std::string& method, const std::string& path, const std::string& body,
                                   const std::function<void(const boost::json::value&)>& show)>;
 
-/// `ha …`, `topology`, `cluster verify`, `events`, and `node drain|return`.
+/// `ha …`, `topology`, `cluster verify`, `events`, `gate override`, `replication status`, `doctor`, and
+/// `node drain|return`.
 void add_ha_commands(CLI::App& app, CLI::App& node, const bool& as_json, ApiCall call);
 
 }  // namespace hexad

@@ -298,6 +298,9 @@ int main(int argc, char** argv) {
 
     try {
         app.parse(argc, argv);
+    } catch (const CLI::RuntimeError& e) {  // a command's own status; CLI11 prints nothing for it
+        if (e.get_exit_code() != refused) std::cerr << "hexactl: " << e.what() << '\n';
+        return e.get_exit_code();
     } catch (const CLI::ParseError& e) {
         const int code = app.exit(e);
         return code == 0 ? 0 : usage;

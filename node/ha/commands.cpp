@@ -46,6 +46,7 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
         auto command = text(request, "command");
         co_return co_await carry_out(std::move(command), std::move(request));
     }
+    if (what == "health") co_return co_await health();
     if (what == "carried") co_return json::object{{"sessions", carried()}};
     if (from != peer_) co_return refusal("not of this group");
     if (what == "take-over") {
@@ -97,6 +98,11 @@ awaitable<json::object> HaManager::command(json::object request) {
     if (target.empty()) target = node_;
     const auto* known = config_.node(target);
     if (known == nullptr) co_return refusal("there is no node " + target);
+    if (what == "gate-override") {
+        const auto* time = request.if_contains("seconds");
+        const auto seconds = time != nullptr && time->is_int64() ? time->as_int64() : 0;
+        co_return co_await override_gate(std::move(target), seconds);
+    }
     if (target != node_ && link_ && !link_->view(target).up && (what == "failover" || what == "recover")) {
         // A node that is gone cannot hand itself over; the other one of its group does it.
         for (const auto& n : config_.group_of(target)->nodes) {

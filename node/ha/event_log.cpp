@@ -18,9 +18,9 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t most_waiting = 1000;
-constexpr std::array<std::string_view, 7> alarms{"FailoverFailed", "PeerLinkDown", "StateStoreDown",
-                                                 "NodeFenced",     "NotRedundant", "FlapBudgetSpent",
-                                                 "WriteRefused"};
+constexpr std::array<std::string_view, 10> alarms{
+    "GateWaiting",    "GateTimeout", "GateOverridden", "FailoverFailed",  "PeerLinkDown",
+    "StateStoreDown", "NodeFenced",  "NotRedundant",   "FlapBudgetSpent", "WriteRefused"};
 
 /// `HaStateChanged` → `ha_state_changed`.
 std::string logged_as(std::string_view kind) {

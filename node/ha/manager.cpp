@@ -37,7 +37,9 @@ HaManager::HaManager(Parts parts)
       epochs_(parts.epochs),
       redundancy_(parts.redundancy),
       router_(parts.router),
+      admission_(parts.admission),
       log_(io_, redundancy_, node_),
+      gate_(timers_.gate_timeout, SteadyClock::now()),
       budget_(timers_.automatic_moves),
       timer_(io_),
       clock_timer_(io_) {
@@ -70,6 +72,9 @@ HaManager::HaManager(Parts parts)
         };
         link_->on_change = [this](const std::string& node, bool up) {
             log_info("peer_link", {{"node", node_}, {"peer", node}, {"up", up}});
+            // If it died, its clients are here before its lease is known to be over.
+            if (!up && node == peer_ && !peer_stopping_)
+                admission_.holds_for(timers_.lease + timers_.peer_timeout);
         };
     }
     // Whether this node reaches Redis decides what the others do: they hear it at once.
@@ -290,6 +295,8 @@ void HaManager::tick() {
     if (condition != told_condition_ && link_ && !peer_.empty()) link_->tell(peer_);
     told_condition_ = condition;
     if (now.redis) asked_take_over_ = false;
+    look_at_gate();
+    if (!gate_.passed()) return;
     const auto decision = decide(now, timers_);
     // While a move is under way only its time limit and the loss of ownership interrupt it.
     if (busy_ && decision.step != Step::fence && decision.transition != 14) return;

@@ -15,8 +15,10 @@
 #include "cluster/cluster_backend.hpp"
 #include "ha/event_log.hpp"
 #include "ha/flap_budget.hpp"
+#include "ha/gate.hpp"
 #include "ha/peer_link.hpp"
 #include "ha/state_machine.hpp"
+#include "routing/admission.hpp"
 #include "routing/router.hpp"
 #include "storage/redundancy_store.hpp"
 #include "storage/store_writer.hpp"
@@ -39,9 +41,19 @@ public:
         EpochStore& epochs;
         RedundancyStore& redundancy;
         Router& router;
+        Admission& admission;
     };
     explicit HaManager(Parts parts);
     ~HaManager();
+
+    /// Watches what client service waits for; before anything else.
+    void open_gate_when_ready();
+    /// This node has read all routes.
+    void has_routes() { has_routes_ = true; }
+    /// Client service begins.
+    void clients_come_in();
+    /// What the gate waits for; empty: it is open.
+    std::string gate_reason() const;
 
     /// Takes its place in the group and watches until `leave`.
     awaitable<void> run();
@@ -55,6 +67,9 @@ public:
     NodeState state() const { return state_; }
     Reason reason() const { return reason_; }
     bool serves(const std::string& home) const { return serving_.contains(home); }
+    /// Where a client whose account has this home node is better off: the address of the node that serves it,
+    /// if that is in another group and lets clients in. Empty: here.
+    std::string better_host(const std::string& home) const;
 
     /// Partitions came to this node or left it: the rooms follow.
     std::function<void(const std::string& home, bool ours)> on_partition;
@@ -71,6 +86,10 @@ public:
     /// Redis, the store and the memory of all nodes, compared (docs/delivery.md, "Invariants"): `clean`,
     /// `findings`, counts. A finding was seen twice, a second and a half apart.
     awaitable<Result<boost::json::object>> verify();
+    /// Store and Redis as each node reaches them.
+    awaitable<boost::json::object> replication();
+    /// What an administrator should know or mend, in plain words.
+    awaitable<boost::json::object> doctor();
     /// Every node of the cluster as this one sees it; keys as in `lab status`.
     awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned);
     awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
@@ -112,6 +131,22 @@ private:
     awaitable<void> compare_memory(Inspection& found);
     void failed(Reason reason, const std::string& step, int transition);
 
+    // gate_watch.cpp
+    awaitable<void> watch_gate();
+    awaitable<void> find_bootstrap();
+    void look_at_gate();
+    awaitable<boost::json::object> override_gate(std::string node, std::int64_t for_seconds);
+
+    // relogin.cpp
+    void expect_clients_of(const std::string& node, bool unplanned);
+    void adopted(const std::string& from, const std::vector<std::string>& sids);
+    boost::json::value relogin_report();
+
+    // health.cpp
+    awaitable<boost::json::object> health();
+    awaitable<std::map<std::string, boost::json::object>> health_of_all();
+    boost::json::array certificates() const;
+
     // commands.cpp: what others ask for
     awaitable<boost::json::object> answer(std::string from, boost::json::object request);
     awaitable<boost::json::object> carry_out(std::string command, boost::json::object request);
@@ -136,6 +171,7 @@ private:
     EpochStore& epochs_;
     RedundancyStore& redundancy_;
     Router& router_;
+    Admission& admission_;
     EventLog log_;
     std::unique_ptr<PeerLink> link_;
 
@@ -176,6 +212,25 @@ private:
     SteadyClock::time_point redis_fresh_at_ = SteadyClock::now();
     SteadyClock::time_point refusals_since_{};
     int refusals_ = 0;
+    Gate gate_;
+    Gate::Conditions gate_sees_;
+    bool gate_known_ = false;  ///< the store was asked
+    bool has_routes_ = false;
+    /// The clients of a node that was lost without a word.
+    struct Relogin {
+        std::string of;
+        Timestamp at;
+        SteadyClock::time_point since;
+        milliseconds lower{0};               ///< from the loss to the take-over
+        std::vector<std::string> resumable;  ///< sessions that wait for their clients
+        std::uint64_t others = 0;            ///< … whose clients can only log in anew
+        std::uint64_t early = 0;             ///< … that were back before they were counted
+        std::uint64_t logins_before = 0, resumptions_before = 0, refused_before = 0;
+        bool listed = false;
+        std::uint64_t away = 0;
+        SteadyClock::time_point counted{};
+    };
+    std::optional<Relogin> relogin_;
     std::uint64_t move_ = 0;  ///< a move that was given up sees another number
     FlapBudget budget_;
     asio::steady_timer timer_;

@@ -31,11 +31,29 @@ awaitable<void> adopt_some(Router& router, std::shared_ptr<Adoption> adoption) {
     }
 }
 
+std::string text(const json::object& object, std::string_view key) {
+    const auto* value = object.if_contains(key);
+    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+}
+bool flag(const json::object& object, std::string_view key) {
+    const auto* value = object.if_contains(key);
+    return value != nullptr && value->is_bool() && value->as_bool();
+}
+
 std::string error_of(const Result<json::object>& reply) {
     if (!reply) return reply.error().message();
     const auto* error = reply->if_contains("error");
     if (error == nullptr) return {};
     return error->is_string() ? std::string(error->as_string()) : "refused";
+}
+
+/// As `see-other-host` has it.
+std::string client_address(const Config& config, const std::string& node) {
+    const auto* n = config.node(node);
+    if (n == nullptr) return {};
+    auto address = n->address.find(':') == std::string::npos ? n->address : '[' + n->address + ']';
+    if (config.c2s_port != 5222) address += ':' + std::to_string(config.c2s_port);
+    return address;
 }
 
 /// A refusal leaves everything as it was; only a step that broke midway makes the group fail.
@@ -95,6 +113,7 @@ awaitable<std::uint64_t> HaManager::adopt_sessions(std::string from) {
         });
     }
     while (adoption->working > 0) co_await done.async_wait(asio::as_tuple(asio::use_awaitable));
+    adopted(adoption->from, *sids);
     co_return sids->size();
 }
 
@@ -135,6 +154,7 @@ awaitable<std::string> HaManager::take_over(Reason reason, int transition) {
     const auto token = ++move_;
     busy_ = true;
     enter(NodeState::taking_over, reason, transition);
+    expect_clients_of(peer_, !redis_.peer_lease);
     log_.add("FailoverStarted", {{"of", peer_}, {"reason", name_of(reason)}});
     const auto begin = SteadyClock::now();
     auto epoch = co_await move(peer_);
@@ -160,6 +180,7 @@ awaitable<void> HaManager::take_both(Reason reason, int transition) {
     const auto token = ++move_;
     busy_ = true;
     enter(NodeState::taking_over, reason, transition);
+    expect_clients_of(peer_, !redis_.peer_lease);
     log_.add("FailoverStarted", {{"of", peer_}, {"reason", name_of(reason)}});
     auto epoch = co_await move(node_);
     if (epoch > 0 && token == move_) epoch = co_await move(peer_);
@@ -254,11 +275,7 @@ awaitable<std::string> HaManager::hand_over(NodeState to, Reason reason, int tra
 /// Clients are told to go to `target`, each at a random instant of the window, so that they do not all come
 /// at once.
 awaitable<void> HaManager::release_clients(std::string target, milliseconds window) {
-    std::string address;
-    if (const auto* n = config_.node(target)) {
-        address = n->address.find(':') == std::string::npos ? n->address : '[' + n->address + ']';
-        if (config_.c2s_port != 5222) address += ':' + std::to_string(config_.c2s_port);
-    }
+    const auto address = client_address(config_, target);
     std::vector<std::string> sids;
     for (const auto& [sid, session] : router_.sessions()) {
         if (session->wire != nullptr) sids.push_back(sid);
@@ -276,6 +293,25 @@ awaitable<void> HaManager::release_clients(std::string target, milliseconds wind
     }
     // What they had sent is finished first; a stuck store holds nobody back for long.
     for (int i = 0; i < 200 && router_.attached() > 0; ++i) co_await pause(milliseconds(10));
+}
+
+std::string HaManager::better_host(const std::string& home) const {
+    const auto* group = config_.group_of(home);
+    if (group == nullptr || group == config_.group_of(node_) || !link_) return {};
+    // Who serves it says so itself, and that it lets clients in; else the client stays.
+    for (const auto& n : group->nodes) {
+        const auto& view = link_->view(n.name);
+        if (!view.up || view.told.empty() || flag(view.told, "draining") || flag(view.told, "stopping"))
+            continue;
+        const auto state = node_state_of(text(view.told, "state"));
+        if (!state || !takes_clients(*state)) continue;
+        const auto* serving = view.told.if_contains("serving");
+        if (serving == nullptr || !serving->is_array()) continue;
+        for (const auto& one : serving->as_array()) {
+            if (one.as_string() == home) return client_address(config_, n.name);
+        }
+    }
+    return {};
 }
 
 awaitable<void> HaManager::leave() {

@@ -87,6 +87,8 @@ json::object HaManager::status() {
             {"draining", draining_},
             {"stopping", stopping_},
             {"lease_age_ms", age},
+            {"gate", gate_reason().empty() ? "open" : "waits for " + gate_reason()},
+            {"relogin", relogin_report()},
             {"links", std::move(links)}};
 }
 
@@ -201,6 +203,9 @@ awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std:
             object["active"] = lives ? field(told, "active") : json::value(0);
             object["version"] = field(told, "version");
             object["draining"] = lives && flag(told, "draining");
+            object["site"] = or_none(n.site);
+            object["gate"] = lives ? field(told, "gate") : json::value(nullptr);
+            object["relogin"] = lives ? field(told, "relogin") : json::value(nullptr);
             object["lease_age_ms"] = lives ? field(told, "lease_age_ms") : json::value(nullptr);
             out.push_back(std::move(object));
         }

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstring>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -436,6 +437,11 @@ awaitable<void> TlsStream::close(milliseconds linger) {
 
 void TlsStream::abort() { core_->abort(); }
 bool TlsStream::is_open() const { return !core_->broken; }
+bool TlsStream::peer_closed() const {
+    if (core_->broken) return true;
+    pollfd asked{core_->socket.native_handle(), POLLRDHUP, 0};
+    return ::poll(&asked, 1, 0) > 0;
+}
 
 void TlsStream::abort_after(milliseconds time) {
     if (core_->broken) return;

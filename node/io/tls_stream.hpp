@@ -83,6 +83,8 @@ public:
     /// Closes at once. What waits ends with operation_aborted.
     void abort();
     bool is_open() const;
+    /// The peer has closed its side, though nobody reads at the moment.
+    bool peer_closed() const;
     /// Ends the stream after this time unless called again or with zero; a watchdog for protocols with
     /// deadlines.
     void abort_after(milliseconds time);

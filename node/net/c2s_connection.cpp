@@ -93,8 +93,8 @@ awaitable<void> C2sConnection::watch() {
         std::clamp<milliseconds>(std::min(limits.idle, limits.write_stall) / 4, seconds(1), seconds(15));
     while (!closing_) {
         const auto now = SteadyClock::now();
-        const auto wait =
-            step_ == Step::bound ? SteadyClock::duration(look) : started_ + limits.authenticate - now;
+        const auto wait = step_ == Step::bound ? SteadyClock::duration(look)
+                                               : started_ + limits.authenticate + waited() - now;
         if (wait <= SteadyClock::duration::zero()) {
             fail("connection-timeout", "not bound in time");
             co_return;
@@ -374,6 +374,8 @@ awaitable<void> C2sConnection::sasl(const Element& element) {
             refuse("malformed-request", "an exchange is under way");
             co_return;
         }
+        if (!asked_to_enter_ && !co_await may_enter(Entry::authentication)) co_return;
+        asked_to_enter_ = true;
         const ChannelBinding binding{stream_.tls_exporter(), stream_.tls_server_end_point()};
         const auto peer = stream_.remote().address().to_string();
         sasl_ = context_->authenticator.begin(host_, std::string(element.attr("mechanism")), binding, peer);
@@ -421,6 +423,46 @@ awaitable<void> C2sConnection::finish_sasl(SaslReply reply) {
 
 // ---- binding and stream management ----
 
+milliseconds C2sConnection::waited() const {
+    if (waits_since_ == SteadyClock::time_point{}) return waited_;
+    return waited_ + std::chrono::duration_cast<milliseconds>(SteadyClock::now() - waits_since_);
+}
+
+/// False: the stream has ended. Time spent waiting is not the client's: it does not count against the time to
+/// authenticate.
+awaitable<bool> C2sConnection::may_enter(Entry entry) {
+    if (context_->admission == nullptr) co_return true;
+    waits_since_ = SteadyClock::now();
+    const std::function<bool()> gone = [this] { return stream_.peer_closed(); };
+    const auto answer = co_await context_->admission->ask(entry, waited_, gone);
+    waited_ = waited();
+    waits_since_ = {};
+    if (closing_) co_return false;
+    if (answer == Admission::Answer::enter) co_return true;
+    if (answer == Admission::Answer::refuse)
+        fail("resource-constraint", "the clients of a lost node are being let in; try again in a while");
+    closing_ = true;
+    finished_.cancel();
+    co_return false;
+}
+
+/// Whether the client was told to go to the group that serves its account (RFC 6120 §4.9.3.19). Who resumes
+/// is not asked: any node carries a session on.
+awaitable<bool> C2sConnection::sent_elsewhere(const std::string& resource) {
+    if (!context_->better_host) co_return false;
+    const auto account = co_await context_->router.accounts().load(account_);
+    if (closing_) co_return true;
+    if (!account || !*account) co_return false;
+    const auto host = context_->better_host((*account)->home_node);
+    if (host.empty()) co_return false;
+    const auto client = account_.to_string() + '/' + resource + ' ' + stream_.remote().address().to_string();
+    if (!context_->redirects.may_send(client, SteadyClock::now())) co_return false;
+    log_info("client_redirected", {{"stream", id_}, {"account", account_.to_string()}, {"host", host}});
+    context_->redirected->add();
+    fail("see-other-host", host);
+    co_return true;
+}
+
 awaitable<void> C2sConnection::bind(const Element& iq) {
     const auto* request = iq.find("bind", ns::bind);
     const auto answer_error = [&](const StanzaError& error) {
@@ -432,9 +474,12 @@ awaitable<void> C2sConnection::bind(const Element& iq) {
         answer_error(StanzaError::bad_request());
         co_return;
     }
+    const auto resource = request->child_text("resource", ns::bind);
+    if (co_await sent_elsewhere(resource)) co_return;
+    if (!co_await may_enter(Entry::login)) co_return;
     step_ = Step::bind;
     binding_ = true;
-    auto bound = co_await context_->router.bind(account_, request->child_text("resource", ns::bind), *this);
+    auto bound = co_await context_->router.bind(account_, resource, *this);
     if (closing_) co_return;
     binding_ = false;
     if (!bound) {
@@ -472,6 +517,7 @@ awaitable<void> C2sConnection::resume(const Element& element) {
         sm_failed("bad-request", false, 0);
         co_return;
     }
+    if (!co_await may_enter(Entry::resumption)) co_return;
     binding_ = true;
     auto resumed = co_await context_->router.resume(sid, account_, h, *this);
     if (closing_) co_return;

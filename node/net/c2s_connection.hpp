@@ -45,6 +45,9 @@ private:
     awaitable<void> finish_sasl(SaslReply reply);
     awaitable<void> bind(const Element& iq);
     awaitable<void> resume(const Element& element);
+    awaitable<bool> may_enter(Entry entry);
+    awaitable<bool> sent_elsewhere(const std::string& resource);
+    milliseconds waited() const;
     awaitable<void> bound(Element element);
     awaitable<void> enable(const Element& element);
     void send_features();
@@ -69,9 +72,12 @@ private:
     bool closing_ = false;      ///< our stream end is written; nothing more is
     bool peer_closed_ = false;  ///< `</stream:stream>` came
     bool waiting_proof_ = false;
-    bool binding_ = false;  ///< the router has been given this stream and has not answered
-    int failures_ = 0;      ///< SASL exchanges that failed
-    int guesses_ = 0;       ///< those of them that compared a password
+    bool asked_to_enter_ = false;  ///< to authenticate: once is enough, whatever mechanisms it tries
+    milliseconds waited_{0};       ///< to be let in (Admission)
+    SteadyClock::time_point waits_since_{};  ///< … and waits now
+    bool binding_ = false;                   ///< the router has been given this stream and has not answered
+    int failures_ = 0;                       ///< SASL exchanges that failed
+    int guesses_ = 0;                        ///< those of them that compared a password
     SteadyClock::time_point started_;
     SteadyClock::time_point last_read_;
     SteadyClock::time_point last_write_progress_;

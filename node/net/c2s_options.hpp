@@ -11,6 +11,8 @@
 #include "base/metrics.hpp"
 #include "hooks/hooks.hpp"
 #include "io/tls_context.hpp"
+#include "net/redirects.hpp"
+#include "routing/admission.hpp"
 #include "routing/router.hpp"
 #include "xml/stanza_parser.hpp"
 
@@ -38,7 +40,12 @@ struct C2sContext {
     std::size_t connections = 0;
     Counter* logins = nullptr;
     Counter* failures = nullptr;
+    Counter* redirected = nullptr;  ///< with `better_host`
     std::string location;  ///< where to resume if this node is gone (XEP-0198 §3); empty = nothing is said
+    Admission* admission = nullptr;  ///< nullptr: everybody comes in at once
+    /// The host that serves accounts with this home node, if a client of theirs is to go there; else empty.
+    std::function<std::string(const std::string& home)> better_host;
+    Redirects redirects;
 };
 
 }  // namespace hexad

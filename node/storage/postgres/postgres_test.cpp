@@ -288,6 +288,11 @@ TEST_CASE("holds, the switch of high availability and events are kept", "[postgr
     w.run(kept.set_hold("n1", false));
     CHECK(w.run(kept.settings()).value().held.empty());
 
+    CHECK(w.run(kept.settings()).value().gate_overrides.empty());
+    w.run(kept.set_gate_override("n3", at(4)));
+    w.run(kept.set_gate_override("n3", at(5)));  // the last word counts
+    CHECK(w.run(kept.settings()).value().gate_overrides == std::map<std::string, Timestamp>{{"n3", at(5)}});
+
     const auto event = [](int n, const char* kind) { return HaEvent{0, at(n), "n1", kind, "{}"}; };
     w.run(kept.add_events({event(1, "NodeFenced"), event(2, "PeerLinkDown")}));
     w.run(kept.add_events({event(3, "NodeFenced")}));
@@ -296,6 +301,22 @@ TEST_CASE("holds, the switch of high availability and events are kept", "[postgr
     CHECK(all.front().at == at(1));
     CHECK(w.run(kept.events(0, "", 2)).value().front().id == all[1].id);
     CHECK(w.run(kept.events(all[0].id, "NodeFenced", 10)).value().size() == 1);
+}
+
+TEST_CASE("the store tells how it is, and which agreements nobody has read", "[postgres][ha]") {
+    World w;
+    auto& kept = w.store->redundancy();
+    const auto health = w.run(kept.health()).value();
+    CHECK(health.schema == health.wanted_schema);
+    CHECK(health.schema > 3);
+    CHECK_FALSE(health.standby);
+    CHECK_FALSE(health.lag);
+    CHECK(health.replicas.empty());
+    CHECK(w.run(kept.never_synced({"staff", "guests"})).value() ==
+          std::vector<std::string>{"staff", "guests"});
+    postgres::Connection db(w.conninfo);
+    db.run("INSERT INTO sync_state(agreement, last_good) VALUES('staff', 1), ('guests', 0)");
+    CHECK(w.run(kept.never_synced({"staff", "guests"})).value() == std::vector<std::string>{"guests"});
 }
 
 TEST_CASE("after a partition has moved, its old server writes no room row", "[postgres][muc][delivery-6]") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "storage/migrations.hpp"
 #include "storage/postgres/transaction.hpp"
 #include "storage/sql/accounts.hpp"
 
@@ -10,6 +11,7 @@ namespace hexad::postgres {
 namespace {
 
 constexpr const char* setting = "high_availability";
+constexpr std::string_view gate_override = "gate_override:";
 constexpr std::int64_t kept_events = 10000;
 
 }  // namespace
@@ -21,6 +23,55 @@ RedundancyStore::Settings redundancy_settings(Connection& db) {
     if (out.changed) out.high_availability = switched == "on";
     auto row = db.query("SELECT home FROM partition WHERE held ORDER BY home");
     while (row.next()) out.held.push_back(row.string(0));
+    auto overrides = db.query("SELECT key, value FROM meta WHERE starts_with(key, ?1)", gate_override);
+    while (overrides.next())
+        out.gate_overrides[overrides.string(0).substr(gate_override.size())] =
+            sql::from_micros(std::stoll(overrides.string(1)));
+    return out;
+}
+
+void set_gate_override(Connection& db, const std::string& node, Timestamp until) {
+    sql::set_meta(db, std::string(gate_override) + node, std::to_string(sql::to_micros(until)));
+}
+
+RedundancyStore::Health store_health(Connection& db) {
+    RedundancyStore::Health out;
+    out.wanted_schema = postgres_migrations().back().number;
+    out.schema = std::stoi('0' + sql::meta(db, "schema"));
+    // The time of the last replayed change says nothing while there is nothing to replay.
+    auto row = db.query(
+        "SELECT pg_is_in_recovery()::int::bigint, CASE WHEN NOT pg_is_in_recovery() THEN -1 "
+        "WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0 ELSE "
+        "coalesce((extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint, "
+        "0) END::bigint");
+    if (row.next()) {
+        out.standby = row.integer(0) != 0;
+        if (row.integer(1) >= 0) out.lag = milliseconds(row.integer(1));
+    }
+    // Without the role pg_monitor the rows of other users show, but not what is in them.
+    auto replicas = db.query(
+        "SELECT coalesce(nullif(application_name, ''), client_addr::text, '?')::text, "
+        "coalesce(state, 'hidden')::text, (coalesce(sync_state, 'async') <> 'async')::int::bigint, "
+        "coalesce((extract(epoch from replay_lag) * 1000)::bigint, 0)::bigint FROM pg_stat_replication "
+        "ORDER BY 1");
+    while (replicas.next()) {
+        RedundancyStore::Health::Replica one;
+        one.name = replicas.string(0);
+        one.state = replicas.string(1);
+        one.synchronous = replicas.integer(2) != 0;
+        one.lag = milliseconds(replicas.integer(3));
+        out.replicas.push_back(std::move(one));
+    }
+    return out;
+}
+
+std::vector<std::string> never_synced(Connection& db, const std::vector<std::string>& agreements) {
+    std::vector<std::string> out;
+    for (const auto& agreement : agreements) {
+        auto row =
+            db.query("SELECT 1::bigint FROM sync_state WHERE agreement=?1 AND last_good > 0", agreement);
+        if (!row.next()) out.push_back(agreement);
+    }
     return out;
 }
 

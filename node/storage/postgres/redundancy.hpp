@@ -9,6 +9,9 @@ namespace hexad::postgres {
 RedundancyStore::Settings redundancy_settings(Connection& db);
 bool set_hold(Connection& db, const std::string& home, bool held);
 void set_high_availability(Connection& db, bool on);
+void set_gate_override(Connection& db, const std::string& node, Timestamp until);
+RedundancyStore::Health store_health(Connection& db);
+std::vector<std::string> never_synced(Connection& db, const std::vector<std::string>& agreements);
 void add_ha_events(Connection& db, const std::vector<HaEvent>& events);
 std::vector<HaEvent> ha_events(Connection& db, std::uint64_t after, const std::string& kind,
                                std::size_t limit);

@@ -333,6 +333,18 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
             return true;
         });
     }
+    awaitable<Result<bool>> set_gate_override(std::string node, Timestamp until) override {
+        return run([node = std::move(node), until](Db& db) -> Result<bool> {
+            postgres::set_gate_override(db, node, until);
+            return true;
+        });
+    }
+    awaitable<Result<Health>> health() override {
+        return run([](Db& db) { return store_health(db); });
+    }
+    awaitable<Result<std::vector<std::string>>> never_synced(std::vector<std::string> agreements) override {
+        return run([all = std::move(agreements)](Db& db) { return postgres::never_synced(db, all); });
+    }
     awaitable<Result<bool>> add_events(std::vector<HaEvent> all) override {
         return run([all = std::move(all)](Db& db) -> Result<bool> {
             add_ha_events(db, all);
