@@ -18,9 +18,9 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t most_waiting = 1000;
-constexpr std::array<std::string_view, 7> alarms{"FailoverFailed", "PeerLinkDown", "StateStoreDown",
-                                                 "NodeFenced",     "NotRedundant", "FlapBudgetSpent",
-                                                 "WriteRefused"};
+constexpr std::array<std::string_view, 9> alarms{"FailoverFailed", "PeerLinkDown",    "StateStoreDown",
+                                                 "NodeFenced",     "NotRedundant",    "FlapBudgetSpent",
+                                                 "WriteRefused",   "CapacityWarning", "AssignmentExhausted"};
 
 /// `HaStateChanged` → `ha_state_changed`.
 std::string logged_as(std::string_view kind) {
