@@ -25,6 +25,12 @@ Answer fault(int status, const std::string& text) { return {status, json::object
 Answer no_store() { return fault(503, "the store does not answer; see the events store_down and store_up"); }
 std::int64_t count(std::uint64_t n) { return static_cast<std::int64_t>(n); }
 
+/// Whole where it is, so that it reads well.
+json::value number(double rate) {
+    const auto whole = std::llround(rate);
+    return double(whole) == rate ? json::value(std::int64_t{whole}) : json::value(rate);
+}
+
 /// What stands in the way: trouble of the nodes that a plan names.
 std::string obstacle(const std::vector<Flow>& flows, const std::map<std::string, std::string>& trouble) {
     for (const auto& flow : flows) {
@@ -81,11 +87,11 @@ json::object run_row(const RebalanceRun& run) {
     row["moved"] = count(run.moved());
     row["planned"] = count(run.planned());
     row["percent"] = run.planned() == 0 ? 100 : count(100 * run.moved() / run.planned());
-    row["rate"] = run.rate;
+    row["rate"] = number(run.rate);
     row["sessions_sent"] = count(run.sessions);
     row["started"] = format_time_s(run.started);
     row["ended"] = run.ended == Timestamp{} ? json::value(nullptr) : json::value(format_time_s(run.ended));
-    row["reason"] = run.reason;
+    row["reason"] = run.reason.empty() ? json::value(nullptr) : json::value(run.reason);
     json::array moves;
     for (const auto& flow : run.flows)
         moves.push_back(json::value(flow.from + "->" + flow.to + ' ' + std::to_string(flow.moved) + '/' +
@@ -180,7 +186,7 @@ awaitable<std::int64_t> AssignmentKeeper::start(std::string cause, RebalancePlan
     if (!id) co_return -1;
     if (*id > 0) {
         json::object fields{{"run", *id}, {"cause", run.cause}, {"users", count(plan.moves())}};
-        fields["rate"] = rate;
+        fields["rate"] = number(rate);
         ha_.tell("RebalanceStarted", std::move(fields));
         timer_.cancel();
     }
