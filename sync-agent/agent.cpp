@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/log.hpp"
+#include "placement/placement.hpp"
 
 namespace hexad::sync {
 
@@ -32,15 +33,6 @@ Agent::Agent(const Config& config, const std::string& holder)
       mirror_(store_),
       records_(store_, mirror_),
       lease_(config.store_url, holder, config.sync.lease) {}
-
-std::vector<Placement> Agent::places() {
-    auto counts = mirror_.assigned();
-    std::vector<Placement> out;
-    for (const auto& group : config_.groups) {
-        for (const auto& node : group.nodes) out.push_back({node.name, counts[node.name], node.capacity});
-    }
-    return out;
-}
 
 bool Agent::due(const AgreementConfig& agreement, bool& full) {
     const auto now = SteadyClock::now();
@@ -138,7 +130,7 @@ Run Agent::run_agreement(const AgreementConfig& agreement, bool full) {
         }
         plan.deactivate.clear();
     }
-    const auto applied = mirror_.apply(agreement, plan, places());
+    const auto applied = mirror_.apply(agreement, plan, placer_of(config_));
 
     run.kind = reading.full ? "full" : "incremental";
     run.reader = reading.reader;

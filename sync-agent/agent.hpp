@@ -32,7 +32,6 @@ private:
     Run run_agreement(const AgreementConfig& agreement, bool full);
     void serve(const Request& request);
     boost::json::object plan_of(const AgreementConfig& agreement, int& status);
-    std::vector<Placement> places();
 
     const Config& config_;
     GuardedStore store_;

@@ -1,6 +1,8 @@
 #include "sync-agent/mirror.hpp"
 
 #include "base/log.hpp"
+#include "storage/postgres/assignment.hpp"
+#include "storage/sql/accounts.hpp"
 
 namespace hexad::sync {
 
@@ -44,13 +46,6 @@ std::map<std::string, Mirrored> Mirror::load(const std::string& agreement) {
     return out;
 }
 
-std::map<std::string, std::uint64_t> Mirror::assigned() {
-    std::map<std::string, std::uint64_t> out;
-    auto rows = store_.db().query("SELECT home_node, count(*) FROM account GROUP BY home_node");
-    while (rows.next()) out[rows.string(0)] = rows.count(1);
-    return out;
-}
-
 void Mirror::stop_clocks(const std::string& agreement, std::int64_t micros) {
     store_.transaction([&](postgres::Connection& db) {
         db.run("UPDATE directory_entry SET missing_since=missing_since+?2 WHERE agreement=?1 AND state=2",
@@ -60,21 +55,27 @@ void Mirror::stop_clocks(const std::string& agreement, std::int64_t micros) {
 
 template <class Items, class Work>
 void Mirror::in_batches(const Items& items, Work work) {
+    in_batches(items, [](postgres::Connection&, std::size_t) {}, work);
+}
+
+template <class Items, class Begin, class Work>
+void Mirror::in_batches(const Items& items, Begin begin, Work work) {
     for (std::size_t start = 0; start < items.size(); start += batch_size) {
         const auto end = std::min(items.size(), start + batch_size);
         store_.transaction([&](postgres::Connection& db) {
+            begin(db, end - start);
             for (std::size_t i = start; i < end; ++i) work(db, items[i]);
         });
     }
 }
 
 AccountId Mirror::add(postgres::Connection& db, const AgreementConfig& agreement, const Person& person,
-                      const std::string& home, std::int64_t host, Applied& applied) {
+                      const Home& home, std::int64_t host, Applied& applied) {
     const int state = person.disabled ? 1 : 0;
     auto made = db.query(
-        "INSERT INTO account(host, localpart, state, source, home_node, created) VALUES(?1,?2,?3,1,?4,?5) "
-        "ON CONFLICT(host, localpart) DO NOTHING RETURNING id",
-        host, person.localpart, state, home, now_micros());
+        "INSERT INTO account(host, localpart, state, source, home_node, created, rule, assigned_at) "
+        "VALUES(?1,?2,?3,1,?4,?5,?6,?5) ON CONFLICT(host, localpart) DO NOTHING RETURNING id",
+        host, person.localpart, state, home.node, now_micros(), home.rule);
     AccountId account = 0;
     if (made.next()) {
         account = made.integer(0);
@@ -124,8 +125,7 @@ void Mirror::set(postgres::Connection& db, const AgreementConfig& agreement, con
     tell_nodes(db, row.account, row.localpart + '@' + agreement.host, state);
 }
 
-Mirror::Applied Mirror::apply(const AgreementConfig& agreement, const Plan& plan,
-                              std::vector<Placement> nodes) {
+Mirror::Applied Mirror::apply(const AgreementConfig& agreement, const Plan& plan, const Placer& placer) {
     Applied applied;
     auto& db = store_.db();
     db.run("INSERT INTO host(name) VALUES(?1) ON CONFLICT DO NOTHING", agreement.host);
@@ -133,13 +133,19 @@ Mirror::Applied Mirror::apply(const AgreementConfig& agreement, const Plan& plan
     host_rows.next();
     const auto host = host_rows.integer(0);
 
-    const auto homes = place_balanced(std::move(nodes), plan.add.size());
+    std::vector<Home> homes;
     std::size_t at = 0, unassigned = 0;
-    in_batches(plan.add, [&](postgres::Connection& in, const Person& person) {
+    const auto find_homes = [&](postgres::Connection& in, std::size_t count) {
+        // Nodes assign accounts too, and each transaction counts anew.
+        postgres::lock_assignment(in);
+        homes = placer(sql::assignments(in), count);
+        at = 0;
+    };
+    in_batches(plan.add, find_homes, [&](postgres::Connection& in, const Person& person) {
         const auto& home = homes[at++];
         const auto account = add(in, agreement, person, home, host, applied);
         if (account == 0) return;
-        if (home.empty()) ++unassigned;
+        if (home.node.empty()) ++unassigned;
         put_card(in, account, person.vcard);
         tell_nodes(in, account, person.localpart + '@' + agreement.host,
                    person.disabled ? MirrorState::disabled : MirrorState::active);

@@ -3,7 +3,7 @@
 #include <map>
 #include <string>
 
-#include "placement/placement.hpp"
+#include "storage/placing.hpp"
 #include "sync-agent/guarded_store.hpp"
 #include "sync-agent/plan.hpp"
 
@@ -15,8 +15,6 @@ public:
     explicit Mirror(GuardedStore& store) : store_(store) {}
 
     std::map<std::string, Mirrored> load(const std::string& agreement);
-    /// Home node → accounts.
-    std::map<std::string, std::uint64_t> assigned();
     /// The directory could not be read for so long: for that time nobody has been missing.
     void stop_clocks(const std::string& agreement, std::int64_t micros);
 
@@ -26,7 +24,7 @@ public:
     };
     /// Applies a plan in transactions of 500, each checking the lease: add, update, disable, remove.
     /// Idempotent: what a killed process has left is done by the next run.
-    Applied apply(const AgreementConfig& agreement, const Plan& plan, std::vector<Placement> nodes);
+    Applied apply(const AgreementConfig& agreement, const Plan& plan, const Placer& placer);
     /// Inside a transaction: the state of one person, with its event for the nodes.
     void set(postgres::Connection& db, const AgreementConfig& agreement, const Mirrored& row,
              MirrorState state, std::int64_t missing_since, int missed);
@@ -34,8 +32,10 @@ public:
 private:
     template <class Items, class Work>
     void in_batches(const Items& items, Work work);
+    template <class Items, class Begin, class Work>
+    void in_batches(const Items& items, Begin begin, Work work);
     AccountId add(postgres::Connection& db, const AgreementConfig& agreement, const Person& person,
-                  const std::string& home, std::int64_t host, Applied& applied);
+                  const Home& home, std::int64_t host, Applied& applied);
 
     GuardedStore& store_;
 };

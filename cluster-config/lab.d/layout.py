@@ -144,7 +144,7 @@ class Lab:
     def capacity(self):
         asked = self.arguments["capacity"]
         accounts = self.arguments["people"] + self.arguments["users"]
-        return asked or max(25000, 2 * accounts // self.arguments["nodes"])
+        return asked or max(25000, 3 * accounts // self.arguments["nodes"])
 
     @property
     def suffix(self):

@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "admin/assignment_api.hpp"
 #include "admin/ha_api.hpp"
 #include "base/log.hpp"
 #include "base/metrics.hpp"
@@ -118,8 +119,6 @@ public:
         AccountRow row;
         row.jid = *jid;
         row.created = wall_now();
-        const auto homes = co_await c_.assign(1);
-        row.home_node = homes.front();
         auto keys = co_await c_.derive(password);
         if (keys.empty()) co_return fault(400, "the password has characters that cannot be used (RFC 4013)");
         const auto created = co_await c_.store.create_account(row, std::move(keys));
@@ -130,6 +129,8 @@ public:
         }
         c_.router.accounts().forget_missing(*jid);
         c_.account_changed(*jid);
+        // The store has found it a home node, or none had room.
+        if (const auto made = co_await c_.store.find_account(*jid); made && *made) row = **made;
         log_info("account_created", {{"jid", jid->to_string()}, {"home", row.home_node}});
         co_return reply(account_json(row), 201);
     }
@@ -262,7 +263,10 @@ public:
 
 private:
     awaitable<HttpResponse> at_desk(std::string what, json::object given) {
-        if (!c_.sync) co_return fault(404, "no directory is configured here: see [[agreement]]");
+        if (!c_.sync && what == "explain")
+            co_return fault(404, "this server is one node alone: it is everybody's home node");
+        if (!c_.sync || (what != "explain" && c_.config.agreements.empty()))
+            co_return fault(404, "no directory is configured here: see [[agreement]]");
         const auto [status, value] = co_await c_.sync(std::move(what), std::move(given));
         co_return reply(value, status);
     }
@@ -336,8 +340,6 @@ private:
         auto& accounts = state.accounts;
         if (!state.rest.empty() && !read_line(state.rest, accounts, state.error))
             co_return fault(400, "last line: " + state.error);
-        const auto homes = co_await c_.assign(accounts.size());
-        for (std::size_t i = 0; i < accounts.size(); ++i) accounts[i].row.home_node = homes[i];
         std::vector<Jid> names;
         for (const auto& account : accounts) names.push_back(account.row.jid);
         const auto done = co_await c_.store.import_accounts(std::move(accounts));
@@ -421,14 +423,14 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
     route("GET", "/v1/sync", &Admin::sync_get);
     route("POST", "/v1/sync", &Admin::sync_post);
 
-    serve_ha(
-        [&](const std::string& method, const std::string& path, HttpServer::Handler handler) {
-            server.route(method, path,
-                         [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
-                             return trusted || admin->allowed(request) ? handler(request) : no_token();
-                         });
-        },
-        context);
+    const auto add = [&](const std::string& method, const std::string& path, HttpServer::Handler handler) {
+        server.route(method, path,
+                     [admin, trusted, handler](HttpRequest& request) -> awaitable<HttpResponse> {
+                         return trusted || admin->allowed(request) ? handler(request) : no_token();
+                     });
+    };
+    serve_ha(add, context);
+    serve_assignment(add, context);
 
     // Without a token: they say nothing about anybody.
     server.route("GET", "/healthz",

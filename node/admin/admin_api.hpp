@@ -8,6 +8,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/config.hpp"
+#include "ha/assignment.hpp"
 #include "ha/manager.hpp"
 #include "hooks/hooks.hpp"
 #include "io/http.hpp"
@@ -29,17 +30,16 @@ struct AdminContext {
     std::function<awaitable<std::vector<ScramCredential>>(std::string password)> derive;
     /// State of every node as this one sees it; objects as in `lab status`.
     std::function<awaitable<std::vector<boost::json::object>>()> nodes;
-    /// Nodes that so many new accounts are assigned to, in order; empty = none has room.
-    std::function<awaitable<std::vector<std::string>>(std::size_t count)> assign;
     /// Accounts changed behind the router's back: other nodes must read them again.
     std::function<void(const Jid&)> account_changed;
     /// Destroys a room; false if there is none.
     std::function<awaitable<bool>(Jid)> destroy_room;
     /// The directory agent's desk: `what` (status, review, explain, ask) with its parameters; status as of
-    /// HTTP. Empty: no directory here.
+    /// HTTP. Empty: one node alone, which has no directory. Without an agreement it only explains.
     std::function<awaitable<std::pair<int, boost::json::value>>(std::string what, boost::json::object given)>
         sync;
-    HaManager* ha = nullptr;  ///< of a node in a cluster
+    HaManager* ha = nullptr;                 ///< of a node in a cluster
+    AssignmentKeeper* assignment = nullptr;  ///< likewise
 };
 
 /// Registers `/v1/…`, `/metrics`, `/healthz`, `/readyz`. JSON in and out; errors are `{"error": "…"}` with a

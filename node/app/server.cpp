@@ -27,6 +27,7 @@
 #include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/metrics.hpp"
+#include "ha/assignment.hpp"
 #include "ha/manager.hpp"
 #include "io/http.hpp"
 #include "io/listener.hpp"
@@ -71,6 +72,7 @@ struct Server::Impl {
     std::unique_ptr<ClusterBackend> cluster;  ///< … with Redis
     std::unique_ptr<Admission> admission;     ///< cluster
     std::unique_ptr<HaManager> ha;
+    std::unique_ptr<AssignmentKeeper> assignment;
     std::unique_ptr<DirectoryLogin> directory;
     std::unique_ptr<AccountEvents> account_events;
     std::unique_ptr<SyncDesk> sync_desk;
@@ -99,7 +101,6 @@ struct Server::Impl {
     SessionLog& session_log() { return cluster ? static_cast<SessionLog&>(*cluster) : engine->session_log(); }
     void open_store();
     void open_cluster();
-    awaitable<std::vector<std::string>> assign(std::size_t count);
     awaitable<void> join_cluster();
     awaitable<void> give_memory_back();
     awaitable<void> account_changed(Jid account, AccountState state);
@@ -184,6 +185,7 @@ void Server::Impl::build_tls() {
 }
 
 void Server::Impl::build_core(const std::string& secret) {
+    store().place_by(placer_of(config()));
     module_options.version = version;
     module_options.archive_page_limit = config().archive_page_limit;
     auto& http = module_options.http;
@@ -209,6 +211,9 @@ void Server::Impl::build_core(const std::string& secret) {
                                                           postgres->epochs(), postgres->redundancy(), *router,
                                                           *admission});
         cluster->events.nobody_reaches_redis = [this] { return ha->nobody_reaches_redis(); };
+        assignment = std::make_unique<AssignmentKeeper>(
+            AssignmentKeeper::Parts{io, config(), options.node, store(), postgres->assignment(), *ha,
+                                    [this](const Jid& jid) { cluster->announce_account(jid); }});
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
     modules = make_builtin_modules(*module_context);
@@ -237,6 +242,7 @@ void Server::Impl::build_core(const std::string& secret) {
             return directory->check(std::move(host), std::move(uid), std::move(password));
         },
         postgres ? &postgres->offline_logins() : nullptr);
+    auth->refuse_unassigned(postgres != nullptr);
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(
@@ -381,8 +387,7 @@ awaitable<std::pair<int, boost::json::value>> Server::Impl::at_sync_desk(std::st
 void Server::Impl::serve_admin_api() {
     const auto token_file = config().token_file.empty() ? options.data + "/admin.token" : config().token_file;
     admin_token = secret_from_file(token_file);
-    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {},
-                         {},      {},      {},       {},           {},          {}};
+    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
     context.ready = [this] { return ready; };
     context.not_ready_reason = [this] {
         const auto why = ha ? ha->gate_reason() : std::string();
@@ -390,14 +395,14 @@ void Server::Impl::serve_admin_api() {
     };
     context.derive = [this](std::string password) { return auth->derive(std::move(password)); };
     context.nodes = [this] { return node_states(); };
-    context.assign = [this](std::size_t count) { return assign(count); };
     context.account_changed = [this](const Jid& jid) {
         auth->forget(jid);
         if (cluster) cluster->announce_account(jid);
     };
     context.ha = ha.get();
+    context.assignment = assignment.get();
     context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
-    if (postgres && !config().agreements.empty()) {
+    if (postgres) {
         sync_desk = std::make_unique<SyncDesk>(io, config());
         context.sync = [this](std::string what, boost::json::object given) {
             return at_sync_desk(std::move(what), std::move(given));
@@ -449,16 +454,6 @@ void Server::Impl::on_signal() {
         }
         asio::co_spawn(io, stop(), asio::detached);
     });
-}
-
-awaitable<std::vector<std::string>> Server::Impl::assign(std::size_t count) {
-    std::vector<Placement> nodes;
-    std::map<std::string, std::uint64_t> by_node;
-    if (const auto counts = co_await store().assignment_counts()) by_node = *counts;
-    for (const auto& group : config().groups) {
-        for (const auto& n : group.nodes) nodes.push_back({n.name, by_node[n.name], n.capacity});
-    }
-    co_return place_balanced(std::move(nodes), count);
 }
 
 awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
@@ -530,6 +525,7 @@ awaitable<void> Server::Impl::start() {
             throw std::runtime_error("the sessions cannot be read: " + error.message());
         listen();
         asio::co_spawn(io, give_memory_back(), asio::detached);
+        if (assignment) asio::co_spawn(io, assignment->run(), asio::detached);
         ready = true;
         if (ha) ha->clients_come_in();
         log_info("node_ready", {{"node", options.node}, {"address", node().address}, {"version", version}});
@@ -546,6 +542,7 @@ awaitable<void> Server::Impl::stop() {
     clients_wanted = false;
     close_clients();
     if (https_listener) https_listener->close();
+    if (assignment) assignment->stop();
     if (ha) co_await ha->leave();
     ready = false;
     co_await router->stop();

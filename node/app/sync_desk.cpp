@@ -158,12 +158,29 @@ SyncDesk::Answer review_of(Db& db, const Config& config, std::int64_t run) {
     return {200, out};
 }
 
+/// Why an account has this home node, in words.
+std::string rule_of(const Config& config, const std::string& home, const std::string& rule) {
+    if (home.empty()) {
+        const bool by_hand =
+            std::all_of(config.groups.begin(), config.groups.end(),
+                        [&](const GroupConfig& group) { return config.assignment_of(group) == "none"; });
+        return by_hand ? "an administrator has to assign it: hexactl user assign" : "no node had room";
+    }
+    if (config.node(home) == nullptr) return "the node is not configured any more: hexactl rebalance plan";
+    if (rule == "balanced") return "the node with the lowest share of its capacity";
+    if (rule == "active-standby") return "the first node of the group with the lowest share";
+    if (rule == "administrator") return "an administrator chose the node";
+    if (rule.starts_with("rebalance ")) return "moved by rebalancing, run " + rule.substr(10);
+    return "assigned before reasons were kept";
+}
+
 SyncDesk::Answer explain_of(Db& db, const Config& config, const std::string& text) {
     const auto jid = Jid::parse(text);
     if (!jid || jid->is_full() || jid->local().empty()) return {400, fault("no account address: " + text)};
     auto row = db.query(
-        "SELECT a.id, a.state, a.source, a.home_node, a.pinned, a.created FROM account a JOIN host h ON "
-        "h.id=a.host WHERE h.name=?1 AND a.localpart=?2",
+        "SELECT a.id, a.state, a.source, a.home_node, a.pinned, a.created, a.rule, a.assigned_at, "
+        "a.pinned_at, a.generation FROM account a JOIN host h ON h.id=a.host WHERE h.name=?1 AND "
+        "a.localpart=?2",
         jid->domain(), jid->local());
     if (!row.next()) return {404, fault("no such account: " + text)};
     const auto home = row.string(3);
@@ -172,12 +189,13 @@ SyncDesk::Answer explain_of(Db& db, const Config& config, const std::string& tex
     json::object out{{"jid", jid->to_string()}, {"home", home.empty() ? "unassigned" : home}};
     const auto* group = config.group_of(home);
     out["group"] = group != nullptr ? json::value(group->name) : json::value();
-    out["mode"] = is_pinned ? "pinned" : config.assignment;
-    out["rule"] = is_pinned                         ? "an administrator chose the node"
-                  : home.empty()                    ? "no node had room when the account was made"
-                  : config.assignment == "balanced" ? "the node with the lowest share of its capacity"
-                                                    : "assignment mode " + config.assignment;
-    out["assigned"] = time_or_null(row.integer(5));
+    out["mode"] = group != nullptr ? config.assignment_of(*group) : config.assignment;
+    out["rule"] = rule_of(config, home, row.string(6));
+    out["assigned"] =
+        home.empty() ? json::value() : time_or_null(row.integer(7) != 0 ? row.integer(7) : row.integer(5));
+    out["pinned"] = is_pinned;
+    out["pinned_since"] = is_pinned ? time_or_null(row.integer(8)) : json::value();
+    out["moved"] = row.integer(9);
     out["source"] = is_mirrored ? "directory" : "local";
     out["state"] = name_of(row.integer(1));
     auto entry = db.query(

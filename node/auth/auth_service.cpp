@@ -29,6 +29,7 @@ SaslReply failure(SaslFailure why) {
     SaslReply reply;
     reply.kind = SaslReply::Kind::failure;
     reply.condition = std::string(sasl_condition(why));
+    reply.text = std::string(sasl_text(why));
     return reply;
 }
 
@@ -75,6 +76,7 @@ public:
         }
         service_.succeeded(key_);
         if (account_->state != AccountState::active) co_return failure(SaslFailure::account_disabled);
+        if (const auto why = service_.barred(*account_)) co_return failure(*why);
         co_return success(account_->jid, std::move(*proof));
     }
 
@@ -238,7 +240,14 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
     succeeded(key);
     if (row.state != AccountState::active && row.state != AccountState::missing)
         co_return SaslFailure::account_disabled;
+    if (const auto why = barred(row)) co_return *why;
     co_return row.jid;
+}
+
+std::optional<SaslFailure> AuthService::barred(const AccountRow& row) const {
+    if (!refuses_unassigned_ || !row.home_node.empty()) return std::nullopt;
+    log_warn("login_unassigned", {{"jid", row.jid.to_string()}});
+    return SaslFailure::unassigned;
 }
 
 awaitable<std::optional<SaslFailure>> AuthService::ask_directory(AccountRow row, std::string password,

@@ -59,6 +59,10 @@ public:
     };
     awaitable<Result<Lookup, SaslFailure>> look_up(std::string host, std::string username,
                                                    std::string authzid);
+    /// Whether accounts without a home node are refused, as they are in a cluster.
+    void refuse_unassigned(bool yes) { refuses_unassigned_ = yes; }
+    /// Why an account whose password was right may not log in all the same.
+    std::optional<SaslFailure> barred(const AccountRow& row) const;
     const std::string& secret() const { return secret_; }
     /// Waits as long as this name from this address has to after failures; `failed` makes the next wait
     /// longer.
@@ -84,6 +88,7 @@ private:
     Store& store_;
     std::vector<HostConfig> hosts_;
     std::string secret_;
+    bool refuses_unassigned_ = false;
     DirectoryCheck directory_;
     std::optional<OfflineLogins> offline_;
     asio::thread_pool workers_{2};

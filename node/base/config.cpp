@@ -167,11 +167,52 @@ HaTimers timers_of(const std::string& profile) {
     return t;
 }
 
+/// "22:00-05:30" → minutes of the day; false if it is nothing like that.
+bool read_window(const std::string& text, int& from, int& to) {
+    const auto minutes = [](std::string_view part) {
+        const auto digit = [&](std::size_t i) {
+            return part[i] >= '0' && part[i] <= '9' ? part[i] - '0' : 99;
+        };
+        if (part.size() != 5 || part[2] != ':') return -1;
+        const int hour = digit(0) * 10 + digit(1), minute = digit(3) * 10 + digit(4);
+        return hour <= 23 && minute <= 59 ? hour * 60 + minute : -1;
+    };
+    if (text.size() != 11 || text[5] != '-') return false;
+    from = minutes(std::string_view(text).substr(0, 5));
+    to = minutes(std::string_view(text).substr(6));
+    return from >= 0 && to >= 0 && from != to;
+}
+
+AssignmentConfig placing_of(const std::string& profile) {
+    AssignmentConfig out;
+    if (profile == "lab")
+        out.after = seconds(30), out.warning_after = seconds(10), out.look = milliseconds(1000);
+    return out;
+}
+
+void read_placing(Reader& r, AssignmentConfig& a) {
+    std::string rebalance = "off", window;
+    r.choice("rebalance", rebalance, {"off", "auto"});
+    a.rebalances_itself = rebalance == "auto";
+    r.number("rebalance_difference", a.difference, 1, 100);
+    r.seconds_of("rebalance_after", a.after, 1, 604800);
+    r.number("rebalance_percent", a.percent, 1, 100);
+    r.number("rebalance_rate", a.rate, 1, 10000);
+    r.text("rebalance_window", window);
+    if (!window.empty() && !read_window(window, a.window_from, a.window_to))
+        r.fault(*r.raw().get("rebalance_window"),
+                "rebalance_window must be two times of the day (UTC), such as \"22:00-05:30\"");
+    r.seconds_of("capacity_warning_after", a.warning_after, 1, 86400);
+    r.number("max_users", a.max_users, 1, 6000000);
+}
+
 void read_cluster(Reader& r, Config& c) {
     r.text("id", c.id);
     r.choice("profile", c.profile, {"lan", "wan", "lab"});
     r.choice("durability", c.durability, {"strict", "relaxed"});
     r.choice("assignment", c.assignment, {"balanced", "active-standby", "none"});
+    c.placing = placing_of(c.profile);
+    read_placing(r, c.placing);
     r.number("listen_port", c.peer_port, 1, 65535);
     r.boolean("high_availability", c.high_availability);
     c.timers = timers_of(c.profile);
@@ -218,6 +259,8 @@ void read_group(Reader& r, Config& c) {
         if (c.node(node.name) != nullptr) n.fault(n.raw(), "node " + node.name + " is named twice");
         group.nodes.push_back(std::move(node));
     });
+    if (r.raw().contains("assignment"))
+        r.choice("assignment", group.assignment, {"balanced", "active-standby", "none"});
     if (group.nodes.empty() || group.nodes.size() > 2) r.fault(r.raw(), "a group has one or two nodes");
     c.groups.push_back(std::move(group));
 }

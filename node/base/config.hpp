@@ -37,6 +37,7 @@ struct NodeConfig {
 struct GroupConfig {
     std::string name;
     std::vector<NodeConfig> nodes;  ///< one or two
+    std::string assignment;         ///< of this group alone; empty = the cluster's
 };
 
 struct TlsFiles {
@@ -65,6 +66,19 @@ struct AdmissionConfig {
     std::uint32_t logins = 100;
     seconds wait{30};         ///< a stream waits at most so long
     seconds after_loss{600};  ///< … of a node, this holds
+};
+
+/// How accounts are kept spread over the nodes (docs/assignment.md).
+struct AssignmentConfig {
+    bool rebalances_itself = false;         ///< `rebalance = "auto"`
+    std::uint32_t difference = 20;          ///< percent of capacity between most and least loaded node …
+    seconds after{900};                     ///< … for so long start a run
+    std::uint32_t percent = 5;              ///< of all accounts a run by itself moves at most
+    std::uint32_t rate = 10;                ///< accounts a second of a run by itself
+    int window_from = 0, window_to = 1440;  ///< maintenance window, minutes of the day (UTC)
+    seconds warning_after{600};             ///< 80 % of a capacity for so long is an alarm
+    std::uint32_t max_users = 75000;        ///< of the cluster, whatever its nodes could carry
+    milliseconds look{10000};               ///< how often loads are looked at
 };
 
 struct AgreementConfig {
@@ -104,6 +118,7 @@ struct Config {
     std::uint16_t peer_port = 5270;
     TlsFiles peer_tls;
     HaTimers timers;
+    AssignmentConfig placing;
     bool high_availability = true;
 
     std::vector<HostConfig> hosts;
@@ -138,6 +153,9 @@ struct Config {
     bool is_cluster() const { return !redis_url.empty(); }
     const NodeConfig* node(const std::string& name) const;
     const GroupConfig* group_of(const std::string& node) const;
+    const std::string& assignment_of(const GroupConfig& group) const {
+        return group.assignment.empty() ? assignment : group.assignment;
+    }
     /// SHA-256 over the file, hex: nodes publish it, a difference is an alarm.
     std::string hash;
 };

@@ -58,7 +58,8 @@ void print_topology(const json::value& all) {
               << ", state store " << plain(all.at("state_store")) << ", store " << plain(all.at("store"))
               << '\n';
     for (const auto& group : all.at("groups").as_array()) {
-        std::cout << "\ngroup " << plain(group.at("name")) << '\n';
+        std::cout << "\ngroup " << plain(group.at("name")) << ": " << plain(group.at("assignment")) << ", "
+                  << plain(group.at("assigned")) << " of " << plain(group.at("capacity")) << " users\n";
         for (const auto& n : group.at("nodes").as_array()) {
             std::cout << "  " << plain(n.at("name")) << "  " << plain(n.at("state")) << " ("
                       << plain(n.at("reason")) << ") since " << plain(n.at("since"))

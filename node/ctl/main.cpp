@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 
 #include "base/config.hpp"
+#include "ctl/assignment.hpp"
 #include "ctl/ha.hpp"
 #include "io/http_client.hpp"
 #include "io/http_message.hpp"
@@ -276,12 +277,14 @@ int main(int argc, char** argv) {
         status = call(connection, "GET", "/v1/nodes");
     });
 
-    hexad::add_ha_commands(app, *node, connection.as_json,
-                           [&](const std::string& method, const std::string& path, const std::string& body,
-                               const std::function<void(const json::value&)>& show) {
-                               status = call(connection, method, path, body, show);
-                               return status;
-                           });
+    const hexad::ApiCall api = [&](const std::string& method, const std::string& path,
+                                   const std::string& body,
+                                   const std::function<void(const json::value&)>& show) {
+        status = call(connection, method, path, body, show);
+        return status;
+    };
+    hexad::add_ha_commands(app, *node, connection.as_json, api);
+    hexad::add_assignment_commands(app, *user, api);
 
     auto* config = app.add_subcommand("config", "The configuration file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "Reads a file and names every fault");

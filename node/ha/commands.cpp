@@ -47,6 +47,17 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
         co_return co_await carry_out(std::move(command), std::move(request));
     }
     if (what == "health") co_return co_await health();
+    if (what == "send-home") {
+        std::vector<Jid> accounts;
+        const auto* names = request.if_contains("accounts");
+        for (const auto& name : names != nullptr && names->is_array() ? names->as_array() : json::array{}) {
+            if (!name.is_string()) continue;
+            if (auto jid = Jid::parse(name.as_string())) accounts.push_back(*jid);
+        }
+        const auto home = text(request, "home");
+        if (config_.node(home) == nullptr) co_return refusal("there is no node " + home);
+        co_return json::object{{"sessions", release_accounts(accounts, home)}};
+    }
     if (what == "carried") co_return json::object{{"sessions", carried()}};
     if (from != peer_) co_return refusal("not of this group");
     if (what == "take-over") {

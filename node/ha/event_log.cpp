@@ -18,9 +18,10 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t most_waiting = 1000;
-constexpr std::array<std::string_view, 10> alarms{
-    "GateWaiting",    "GateTimeout", "GateOverridden", "FailoverFailed",  "PeerLinkDown",
-    "StateStoreDown", "NodeFenced",  "NotRedundant",   "FlapBudgetSpent", "WriteRefused"};
+constexpr std::array<std::string_view, 12> alarms{"GateWaiting",     "GateTimeout",  "GateOverridden",
+                                                  "FailoverFailed",  "PeerLinkDown", "CapacityWarning",
+                                                  "StateStoreDown",  "NodeFenced",   "NotRedundant",
+                                                  "FlapBudgetSpent", "WriteRefused", "AssignmentExhausted"};
 
 /// `HaStateChanged` → `ha_state_changed`.
 std::string logged_as(std::string_view kind) {

@@ -436,10 +436,14 @@ void HaManager::alarms(const Situation& s) {
     once(spent, told_budget_, "FlapBudgetSpent", nullptr,
          {{"moves", budget_.spent()}, {"do", "hexactl ha fallback " + node_ + ", or wait an hour"}});
     if (s.paired && s.enabled && serves_own(s.state) && !is_moving(s.state)) {
-        const bool redundant = s.state == NodeState::normal && s.peer_lease && s.link && s.peer_healthy;
+        const bool redundant =
+            s.state == NodeState::normal && s.peer_lease && s.link && s.peer_healthy && overfull_.empty();
         if (redundant || s.in_state > timers_.peer_timeout)
             once(!redundant, told_alone_, "NotRedundant", "Redundant",
-                 {{"peer", peer_}, {"peer_state", name_of(s.peer_state)}, {"link", s.link}});
+                 {{"peer", peer_},
+                  {"peer_state", name_of(s.peer_state)},
+                  {"link", s.link},
+                  {"room", overfull_.empty() ? "enough" : overfull_}});
     }
 }
 

@@ -92,6 +92,13 @@ public:
     awaitable<boost::json::object> doctor();
     /// Every node of the cluster as this one sees it; keys as in `lab status`.
     awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned);
+    /// Told as the events of redundancy groups are: log, metric, `hexactl events`.
+    void tell(std::string kind, boost::json::object fields) { log_.add(std::move(kind), std::move(fields)); }
+    /// Clients of these accounts that can resume are sent to their new home node, from whichever node carries
+    /// them; the others stay. How many.
+    awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home);
+    /// Why one node of this group could not carry both; empty = it could.
+    void set_overfull(std::string why) { overfull_ = std::move(why); }
     awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
 
 private:
@@ -125,6 +132,8 @@ private:
     awaitable<std::uint64_t> move(std::string home);
     awaitable<std::uint64_t> adopt_sessions(std::string from);
     awaitable<void> release_clients(std::string target, milliseconds window);
+    std::uint64_t release_accounts(const std::vector<Jid>& accounts, const std::string& target);
+    bool may_take_clients(const std::string& node) const;
     awaitable<void> pause(milliseconds time);
     // verify.cpp
     boost::json::object carried() const;
@@ -207,6 +216,7 @@ private:
     bool busy_ = false;  ///< a move is under way
     bool draining_ = false;
     bool stopping_ = false;
+    std::string overfull_;
     bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false;
     std::tuple<bool, bool, bool> told_condition_{};
     SteadyClock::time_point redis_fresh_at_ = SteadyClock::now();

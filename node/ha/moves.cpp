@@ -272,6 +272,68 @@ awaitable<std::string> HaManager::hand_over(NodeState to, Reason reason, int tra
     co_return std::string();
 }
 
+bool HaManager::may_take_clients(const std::string& node) const {
+    if (node == node_) return takes_clients(state_) && !draining_ && !stopping_;
+    if (!link_ || !link_->view(node).up) return false;
+    const auto& told = link_->view(node).told;
+    const auto flag = [&told](std::string_view key) {
+        const auto* value = told.if_contains(key);
+        return value != nullptr && value->is_bool() && value->as_bool();
+    };
+    const auto* state = told.if_contains("state");
+    if (state == nullptr || !state->is_string() || flag("draining") || flag("stopping")) return false;
+    const auto known = node_state_of(std::string(state->as_string()));
+    return known && takes_clients(*known);
+}
+
+std::uint64_t HaManager::release_accounts(const std::vector<Jid>& accounts, const std::string& target) {
+    std::vector<SessionPtr> leaving;
+    for (const auto& account : accounts) {
+        const auto* route = router_.routes().find(account);
+        if (route == nullptr) continue;
+        for (const auto& entry : route->sessions) {
+            // Whoever cannot resume would lose his session for nothing: any node carries any session.
+            auto session = entry.node == node_ ? router_.find_session(entry.sid) : nullptr;
+            if (session && session->wire != nullptr && session->resumable && !session->closing)
+                leaving.push_back(std::move(session));
+        }
+    }
+    const auto address = client_address(config_, target);
+    for (const auto& session : leaving)
+        asio::co_spawn(io_, router_.release(session, address), asio::detached);
+    return leaving.size();
+}
+
+awaitable<std::uint64_t> HaManager::send_home(std::vector<Jid> accounts, std::string home) {
+    if (!may_take_clients(home)) co_return 0;
+    std::map<std::string, std::vector<Jid>> carried;
+    for (const auto& account : accounts) {
+        const auto* route = router_.routes().find(account);
+        if (route == nullptr) continue;
+        for (const auto& entry : route->sessions) {
+            auto& there = carried[entry.node];
+            if (entry.node != home && (there.empty() || there.back() != account)) there.push_back(account);
+        }
+    }
+    std::uint64_t sent = 0;
+    for (const auto& [node, all] : carried) {
+        if (all.empty()) continue;
+        if (node == node_) {
+            sent += release_accounts(all, home);
+            continue;
+        }
+        if (!link_) continue;
+        json::array names;
+        for (const auto& jid : all) names.push_back(json::value(jid.to_string()));
+        json::object request{{"do", "send-home"}, {"home", home}};
+        request["accounts"] = std::move(names);
+        const auto reply = co_await link_->ask(node, std::move(request), seconds(5));
+        if (!reply || !reply->contains("sessions")) continue;
+        sent += reply->at("sessions").to_number<std::uint64_t>();
+    }
+    co_return sent;
+}
+
 /// Clients are told to go to `target`, each at a random instant of the window, so that they do not all come
 /// at once.
 awaitable<void> HaManager::release_clients(std::string target, milliseconds window) {

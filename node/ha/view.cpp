@@ -4,6 +4,7 @@
 #include "base/metrics.hpp"
 #include "base/text.hpp"
 #include "ha/manager.hpp"
+#include "placement/capacity.hpp"
 
 namespace hexad {
 
@@ -156,11 +157,16 @@ json::array HaManager::failover_checks(const std::map<std::string, json::object>
     const bool same = text(a, "version") == text(b, "version") || !flag(a, "lives");
     out.push_back(
         check("version", same, from + " runs " + text(a, "version") + ", " + to + " " + text(b, "version")));
-    const auto sum = [&](const std::string& n) { return assigned.contains(n) ? assigned.at(n) : 0; };
-    const auto room = std::min(group->nodes[0].capacity, group->nodes[1].capacity);
-    out.push_back(check("room", sum(from) + sum(to) <= room,
-                        "group " + group->name + " has " + std::to_string(sum(from) + sum(to)) +
-                            " users, one node carries " + std::to_string(room) + " (--force goes on)"));
+    // As it will be once high availability is on, whether it is now or not.
+    const auto places = places_of(config_, {assigned, "on"});
+    SessionCounts sessions;
+    for (const auto& [name, told] : reports) {
+        // What a dead node told last has been taken over, or is gone.
+        if (const auto& n = field(told, "sessions"); n.is_int64() && flag(told, "lives"))
+            sessions[name] = static_cast<std::uint64_t>(n.as_int64());
+    }
+    const auto full = too_full_for_one(*places.group_of(from), sessions);
+    out.push_back(check("room", full.empty(), full + " (--force goes on)"));
     return out;
 }
 
@@ -220,9 +226,14 @@ awaitable<json::object> HaManager::topology(std::map<std::string, std::uint64_t>
     out["high_availability"] = settings_.high_availability;
     out["state_store"] = redis_fresh() ? "up" : "down";
     out["store"] = store_fresh() ? "up" : "down";
+    const auto places = places_of(config_, {assigned, settings_.high_availability ? "on" : "off"});
+    out["unassigned"] = places.unassigned;
     json::array groups;
     for (const auto& group : config_.groups) {
-        json::object one{{"name", group.name}};
+        const auto& place = *places.group_of(group.nodes.front().name);
+        json::object one{{"name", group.name}, {"assignment", name_of(place.mode)}};
+        one["assigned"] = place.assigned();
+        one["capacity"] = place.capacity();
         json::array members;
         for (const auto& entry : flat) {
             if (text(entry, "group") != group.name) continue;

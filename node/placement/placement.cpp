@@ -4,22 +4,150 @@
 
 namespace hexad {
 
-std::vector<std::string> place_balanced(std::vector<Placement> nodes, std::size_t count) {
-    std::sort(nodes.begin(), nodes.end(),
-              [](const Placement& a, const Placement& b) { return a.node < b.node; });
-    std::vector<std::string> out;
-    out.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        Placement* best = nullptr;
-        for (auto& n : nodes) {
-            if (n.assigned >= n.capacity) continue;
-            // a/b < c/d without rounding
-            if (best == nullptr || n.assigned * best->capacity < best->assigned * n.capacity) best = &n;
+std::string_view name_of(AssignmentMode mode) {
+    switch (mode) {
+        case AssignmentMode::balanced:
+            return "balanced";
+        case AssignmentMode::active_standby:
+            return "active-standby";
+        case AssignmentMode::none:
+            break;
+    }
+    return "none";
+}
+
+AssignmentMode assignment_mode(std::string_view name) {
+    if (name == "active-standby") return AssignmentMode::active_standby;
+    return name == "none" ? AssignmentMode::none : AssignmentMode::balanced;
+}
+
+std::uint64_t GroupPlace::assigned() const {
+    std::uint64_t sum = 0;
+    for (const auto& n : nodes) sum += n.assigned;
+    return sum;
+}
+
+std::uint64_t GroupPlace::capacity() const {
+    std::uint64_t sum = 0, least = UINT64_MAX;
+    for (const auto& n : nodes) {
+        least = std::min(least, n.capacity);
+        // The second node of active-standby adds redundancy, not room.
+        if (mode != AssignmentMode::active_standby || &n == &nodes.front()) sum += n.capacity;
+    }
+    return redundant && !nodes.empty() ? least : sum;
+}
+
+bool GroupPlace::takes(const NodePlace& node) const {
+    return mode == AssignmentMode::balanced ||
+           (mode == AssignmentMode::active_standby && node.node == nodes.front().node);
+}
+
+std::uint64_t Places::assigned() const {
+    std::uint64_t sum = 0;
+    for (const auto& g : groups) sum += g.assigned();
+    for (const auto& n : strangers) sum += n.assigned;
+    return sum;
+}
+
+std::uint64_t Places::capacity() const {
+    std::uint64_t sum = 0;
+    for (const auto& g : groups) sum += g.capacity();
+    return std::min(limit, sum);
+}
+
+const GroupPlace* Places::group_of(const std::string& node) const {
+    for (const auto& g : groups) {
+        for (const auto& n : g.nodes) {
+            if (n.node == node) return &g;
         }
-        out.push_back(best == nullptr ? std::string() : best->node);
-        if (best != nullptr) ++best->assigned;
+    }
+    return nullptr;
+}
+
+bool is_redundant(const Config& config, const Assignments& now) {
+    return now.high_availability.empty() ? config.high_availability : now.high_availability == "on";
+}
+
+Places places_of(const Config& config, const Assignments& now) {
+    Places out;
+    out.limit = config.placing.max_users;
+    auto users = now.users;
+    const auto take = [&users](const std::string& node) {
+        const auto found = users.extract(node);
+        return found.empty() ? std::uint64_t{0} : found.mapped();
+    };
+    out.unassigned = take("");
+    for (const auto& group : config.groups) {
+        GroupPlace one;
+        one.name = group.name;
+        one.mode = assignment_mode(config.assignment_of(group));
+        one.redundant = group.nodes.size() == 2 && is_redundant(config, now);
+        for (const auto& n : group.nodes) one.nodes.push_back({n.name, n.capacity, take(n.name), 0});
+        out.groups.push_back(std::move(one));
+    }
+    for (const auto& [node, count] : users) out.strangers.push_back({node, 0, count, 0});
+    return out;
+}
+
+std::vector<Home> place(Places places, std::size_t count) {
+    struct Candidate {
+        GroupPlace* group;
+        NodePlace* node;
+    };
+    std::vector<Candidate> candidates;
+    for (auto& g : places.groups) {
+        for (auto& n : g.nodes) {
+            if (g.takes(n)) candidates.push_back({&g, &n});
+        }
+    }
+    std::sort(candidates.begin(), candidates.end(),
+              [](const Candidate& a, const Candidate& b) { return a.node->node < b.node->node; });
+    auto total = places.assigned();
+    std::vector<Home> out(count);
+    for (auto& home : out) {
+        const Candidate* best = nullptr;
+        for (const auto& c : candidates) {
+            if (c.node->assigned >= c.node->capacity || !c.group->has_room()) continue;
+            // a/b < c/d without rounding
+            if (best == nullptr ||
+                c.node->assigned * best->node->capacity < best->node->assigned * c.node->capacity)
+                best = &c;
+        }
+        if (best == nullptr || total >= places.limit) break;
+        home = {best->node->node, std::string(name_of(best->group->mode))};
+        ++best->node->assigned;
+        ++total;
     }
     return out;
+}
+
+Placer placer_of(const Config& config) {
+    return
+        [&config](const Assignments& now, std::size_t count) { return place(places_of(config, now), count); };
+}
+
+std::string overload(const Places& places, const std::string& from, const std::string& to,
+                     std::uint64_t count) {
+    const auto* group = places.group_of(to);
+    if (group == nullptr) return "there is no node " + to;
+    const auto full = [](const std::string& what, std::uint64_t has, std::uint64_t capacity) {
+        return what + " has " + std::to_string(has) + " users and carries " + std::to_string(capacity);
+    };
+    for (const auto& n : group->nodes) {
+        if (n.node == to && n.assigned + count > n.capacity)
+            return full("node " + to, n.assigned, n.capacity);
+    }
+    const bool stays = places.group_of(from) == group;
+    if (!stays && group->assigned() + count > group->capacity())
+        return full("group " + group->name, group->assigned(), group->capacity());
+    if (from.empty() && places.assigned() + count > places.limit)
+        return full("the cluster", places.assigned(), places.limit);
+    return {};
+}
+
+RoomCheck room_check_of(const Config& config) {
+    return [&config](const Assignments& now, const std::string& from, const std::string& to,
+                     std::uint64_t count) { return overload(places_of(config, now), from, to, count); };
 }
 
 }  // namespace hexad

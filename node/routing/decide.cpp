@@ -122,7 +122,10 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
         MessageFromAccount event{stanza, copy, session->state, id, hash, at, batch};
         hooks_.run(event);
     }
-    if (delivered) return;
+    if (delivered) {
+        log_info("message_taken_before", {{"jid", stanza.from.to_string()}, {"to", stanza.to.to_string()}});
+        return;
+    }
     if (to_our_service) {
         to_service(stanza, session, batch);
     } else if (stanza.to.local().empty()) {

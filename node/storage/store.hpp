@@ -8,6 +8,7 @@
 #include "base/result.hpp"
 #include "storage/account.hpp"
 #include "storage/batch.hpp"
+#include "storage/placing.hpp"
 
 namespace hexad {
 
@@ -59,6 +60,9 @@ struct AccountRow {
     std::string home_node;
     bool pinned = false;
     Timestamp created;
+    std::string rule;    ///< why it is this home node, as in Home; empty: of a time before rules were kept
+    Timestamp assigned;  ///< since when
+    Timestamp pinned_since;  ///< if `pinned`
 };
 
 struct RoomRow {
@@ -106,6 +110,8 @@ public:
     virtual awaitable<Result<std::vector<RoomRow>>> list_rooms(
         std::string domain) = 0;  ///< without affiliations
 
+    /// From now on new accounts without a home node get it from this, in the transaction that makes them.
+    virtual void place_by(Placer placer) = 0;
     /// `conflict` if the name is taken.
     virtual awaitable<Result<AccountId>> create_account(AccountRow row,
                                                         std::vector<ScramCredential> keys) = 0;
@@ -124,6 +130,8 @@ public:
                                                                      std::size_t limit) = 0;
     /// Home node → number of accounts.
     virtual awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() = 0;
+    /// The same, with the switch of high availability, at one moment.
+    virtual awaitable<Result<Assignments>> assignments() = 0;
     /// A value of the table `meta`, empty if absent.
     virtual awaitable<Result<std::string>> meta(std::string key) = 0;
     virtual awaitable<Result<bool>> set_meta(std::string key, std::string value) = 0;

@@ -459,6 +459,34 @@ TEST_CASE("ten thousand accounts are imported, known names left alone", "[store]
     });
 }
 
+TEST_CASE("a new account gets its home node in the transaction that makes it", "[store][assignment]") {
+    on_each_backend([](Backend& b) {
+        // One seat on n1, and whoever has chosen a node keeps it.
+        b.store().place_by([](const Assignments& now, std::size_t count) {
+            std::vector<Home> homes(count);
+            if (!now.users.contains("n1")) homes.front() = {"n1", "balanced"};
+            return homes;
+        });
+        add_account(b, "romeo@example.test");
+        Store::NewAccount late, chosen;
+        late.row.jid = jid("late@example.test");
+        chosen.row.jid = jid("chosen@example.test");
+        chosen.row.home_node = "n2";
+        CHECK(b(b.store().import_accounts({late, chosen})).value() == 2);
+        const auto row = [&b](std::string_view name) {
+            return *b(b.store().find_account(jid(name))).value();
+        };
+        CHECK(row("romeo@example.test").home_node == "n1");
+        CHECK(row("romeo@example.test").rule == "balanced");
+        CHECK(row("romeo@example.test").assigned == row("romeo@example.test").created);
+        CHECK(row("late@example.test").home_node.empty());
+        CHECK(row("chosen@example.test").home_node == "n2");
+        const auto now = b(b.store().assignments()).value();
+        CHECK(now.users == std::map<std::string, std::uint64_t>{{"", 1}, {"n1", 1}, {"n2", 1}});
+        CHECK(now.high_availability.empty());
+    });
+}
+
 TEST_CASE("a value of the table meta is kept", "[store]") {
     on_each_backend([](Backend& b) {
         CHECK(b(b.store().meta("site")).value().empty());

@@ -50,10 +50,18 @@ std::string_view sasl_condition(SaslFailure failure) {
             return "mechanism-too-weak";
         case SaslFailure::not_authorized:
             return "not-authorized";
+        case SaslFailure::unassigned:
+            return "account-disabled";
         case SaslFailure::temporary_auth_failure:
             return "temporary-auth-failure";
     }
     return "not-authorized";
+}
+
+std::string_view sasl_text(SaslFailure failure) {
+    if (failure == SaslFailure::unassigned)
+        return "The account is not assigned to a server yet; please ask the administrator";
+    return {};
 }
 
 std::ostream& operator<<(std::ostream& out, SaslFailure failure) { return out << sasl_condition(failure); }

@@ -21,10 +21,13 @@ enum class SaslFailure {
     malformed_request,
     mechanism_too_weak,
     not_authorized,
-    temporary_auth_failure
+    temporary_auth_failure,
+    unassigned  ///< no node has room for the account: to the client it is disabled, with a text that says why
 };
 /// The element name, e.g. `not-authorized`.
 std::string_view sasl_condition(SaslFailure failure);
+/// What is told besides; mostly nothing.
+std::string_view sasl_text(SaslFailure failure);
 std::ostream& operator<<(std::ostream&, SaslFailure);
 
 /// SASLprep (RFC 4013) of a user name or password in UTF-8. Unassigned code points pass, so that passwords

@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "storage/offload.hpp"
+#include "storage/postgres/assignment.hpp"
 #include "storage/postgres/epochs.hpp"
 #include "storage/postgres/migrate.hpp"
 #include "storage/postgres/offline.hpp"
@@ -30,8 +31,11 @@ StorageError storage_error(const Failure& failure) {
 }
 
 /// All in one transaction, two trips for each thousand.
-std::size_t import(postgres::Connection& db, const std::vector<Store::NewAccount>& accounts) {
+std::size_t import(postgres::Connection& db, std::vector<Store::NewAccount>& accounts, const Placer& placer) {
     Transaction transaction(db);
+    std::vector<AccountRow*> rows;
+    for (auto& account : accounts) rows.push_back(&account.row);
+    sql::place_new(db, placer, rows);
     std::map<std::string, std::int64_t, std::less<>> hosts;
     std::size_t made = 0;
     constexpr std::size_t portion = 1000;
@@ -45,10 +49,10 @@ std::size_t import(postgres::Connection& db, const std::vector<Store::NewAccount
             const auto& row = accounts[i].row;
             const auto created = row.created == Timestamp{} ? wall_now() : row.created;
             db.send(
-                "INSERT INTO account(host, localpart, state, source, home_node, pinned, created) "
-                "VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO NOTHING RETURNING id",
+                "INSERT INTO account(host, localpart, state, source, home_node, pinned, created, rule, "
+                "assigned_at) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?7) ON CONFLICT DO NOTHING RETURNING id",
                 hosts.find(row.jid.domain())->second, row.jid.local(), static_cast<int>(row.state),
-                static_cast<int>(row.source), row.home_node, row.pinned, sql::to_micros(created));
+                static_cast<int>(row.source), row.home_node, row.pinned, sql::to_micros(created), row.rule);
         }
         auto results = db.collect();
         for (auto i = from; i < to; ++i) {
@@ -69,7 +73,12 @@ std::size_t import(postgres::Connection& db, const std::vector<Store::NewAccount
 
 }  // namespace
 
-struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLoginStore, RedundancyStore {
+struct PostgresStore::Impl final : Store,
+                                   OfflineStore,
+                                   EpochStore,
+                                   OfflineLoginStore,
+                                   RedundancyStore,
+                                   AssignmentStore {
     using Db = postgres::Connection;
 
     Impl(asio::io_context& io, const std::string& conninfo, const Options& options)
@@ -194,10 +203,13 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
     awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) override {
         return run([domain = std::move(domain)](Db& db) { return sql::list_rooms(db, domain); });
     }
+    void place_by(Placer by) override { placer = std::move(by); }
     awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) override {
         return run(
-            [row = std::move(row), keys = std::move(keys)](Db& db) -> Result<AccountId> {
+            [row = std::move(row), keys = std::move(keys),
+             placer = placer](Db& db) mutable -> Result<AccountId> {
                 Transaction transaction(db);
+                sql::place_new(db, placer, {&row});
                 const auto id = sql::insert_account(db, row, keys);
                 if (!id) return StorageError::conflict;
                 transaction.commit();
@@ -206,8 +218,9 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
             false);
     }
     awaitable<Result<std::size_t>> import_accounts(std::vector<NewAccount> accounts) override {
-        return run(
-            [accounts = std::move(accounts)](Db& db) -> Result<std::size_t> { return import(db, accounts); });
+        return run([accounts = std::move(accounts), placer = placer](Db& db) mutable -> Result<std::size_t> {
+            return import(db, accounts, placer);
+        });
     }
     awaitable<Result<bool>> set_credentials(AccountId account, std::vector<ScramCredential> keys) override {
         return run([account, keys = std::move(keys)](Db& db) -> Result<bool> {
@@ -250,6 +263,9 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
     }
     awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() override {
         return run([](Db& db) { return sql::assignment_counts(db); });
+    }
+    awaitable<Result<Assignments>> assignments() override {
+        return run([](Db& db) { return sql::assignments(db); });
     }
     awaitable<Result<std::string>> meta(std::string key) override {
         return run([key = std::move(key)](Db& db) { return sql::meta(db, key); });
@@ -357,6 +373,50 @@ struct PostgresStore::Impl final : Store, OfflineStore, EpochStore, OfflineLogin
             [after, kind = std::move(kind), limit](Db& db) { return ha_events(db, after, kind, limit); });
     }
 
+    // AssignmentStore
+
+    awaitable<Result<std::map<std::string, Load>>> loads() override {
+        return run([](Db& db) { return postgres::loads(db); });
+    }
+    awaitable<Result<std::string>> set_home(SetHome wanted, RoomCheck check) override {
+        return run([wanted = std::move(wanted), check = std::move(check)](Db& db) -> Result<std::string> {
+            return postgres::set_home(db, wanted, check);
+        });
+    }
+    awaitable<Result<bool>> clear_pin(AccountId account) override {
+        return run([account](Db& db) -> Result<bool> { return postgres::clear_pin(db, account); });
+    }
+    awaitable<Result<std::vector<Moved>>> place_unassigned(std::size_t most) override {
+        return run([most, placer = placer](Db& db) { return postgres::place_unassigned(db, placer, most); },
+                   false);
+    }
+    awaitable<Result<bool>> hold_job(std::string name, std::string holder, milliseconds time) override {
+        return run([name = std::move(name), holder = std::move(holder), time](Db& db) -> Result<bool> {
+            return postgres::hold_job(db, name, holder, time);
+        });
+    }
+    awaitable<Result<std::int64_t>> start_run(RebalanceRun wanted) override {
+        return run([wanted = std::move(wanted)](
+                       Db& db) -> Result<std::int64_t> { return postgres::start_run(db, wanted); },
+                   false);
+    }
+    awaitable<Result<std::vector<RebalanceRun>>> runs(std::size_t most) override {
+        return run([most](Db& db) { return postgres::rebalance_runs(db, most); });
+    }
+    awaitable<Result<bool>> end_run(std::int64_t id, std::string state, std::string reason,
+                                    std::uint64_t sessions) override {
+        return run(
+            [id, state = std::move(state), reason = std::move(reason), sessions](Db& db) -> Result<bool> {
+                return postgres::end_run(db, id, state, reason, sessions);
+            });
+    }
+    awaitable<Result<MovedSome>> move_some(MoveSome wanted, RoomCheck check) override {
+        return run([wanted = std::move(wanted),
+                    check = std::move(check)](Db& db) { return postgres::move_some(db, wanted, check); },
+                   false);
+    }
+
+    Placer placer;  ///< set before the first account is made
     Writer writer;
     std::mutex mutex;
     std::vector<std::unique_ptr<Db>> idle;
@@ -389,5 +449,6 @@ OfflineStore& PostgresStore::offline() { return *impl_; }
 EpochStore& PostgresStore::epochs() { return *impl_; }
 OfflineLoginStore& PostgresStore::offline_logins() { return *impl_; }
 RedundancyStore& PostgresStore::redundancy() { return *impl_; }
+AssignmentStore& PostgresStore::assignment() { return *impl_; }
 
 }  // namespace hexad

@@ -5,6 +5,7 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "storage/assignment_store.hpp"
 #include "storage/offline_login.hpp"
 #include "storage/open_failure.hpp"
 #include "storage/redundancy_store.hpp"
@@ -47,6 +48,7 @@ public:
     EpochStore& epochs();
     OfflineLoginStore& offline_logins();
     RedundancyStore& redundancy();
+    AssignmentStore& assignment();
 
 private:
     struct Impl;

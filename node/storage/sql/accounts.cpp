@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "storage/postgres/assignment.hpp"
 #include "storage/postgres/connection.hpp"
 #include "storage/sql/values.hpp"
 #include "storage/sqlite/connection.hpp"
@@ -17,7 +18,9 @@ StorageError corrupt(std::string_view what, AccountId account) {
     return StorageError::corrupt;
 }
 
-#define ACCOUNT_COLUMNS "a.id, a.localpart, h.name, a.state, a.source, a.home_node, a.pinned, a.created"
+#define ACCOUNT_COLUMNS                                                                        \
+    "a.id, a.localpart, h.name, a.state, a.source, a.home_node, a.pinned, a.created, a.rule, " \
+    "a.assigned_at, a.pinned_at"
 
 /// From ACCOUNT_COLUMNS.
 template <class Rows>
@@ -34,6 +37,9 @@ Result<AccountRow> account_row(const Rows& row) {
     out.home_node = row.string(5);
     out.pinned = row.integer(6) != 0;
     out.created = from_micros(row.integer(7));
+    out.rule = row.string(8);
+    out.assigned = row.integer(9) == 0 ? out.created : from_micros(row.integer(9));
+    out.pinned_since = row.integer(10) == 0 ? out.created : from_micros(row.integer(10));
     return out;
 }
 
@@ -199,6 +205,27 @@ std::map<std::string, std::uint64_t> assignment_counts(Db& db) {
 }
 
 template <class Db>
+Assignments assignments(Db& db) {
+    return {assignment_counts(db), meta(db, "high_availability")};
+}
+
+template <class Db>
+void place_new(Db& db, const Placer& placer, const std::vector<AccountRow*>& rows) {
+    std::vector<AccountRow*> homeless;
+    for (auto* row : rows) {
+        if (row->home_node.empty()) homeless.push_back(row);
+    }
+    if (!placer || homeless.empty()) return;
+    // Whoever else places accounts waits until this transaction ends: two would fill the last seat twice.
+    if constexpr (std::is_same_v<Db, postgres::Connection>) postgres::lock_assignment(db);
+    const auto homes = placer(assignments(db), homeless.size());
+    for (std::size_t i = 0; i < homeless.size(); ++i) {
+        homeless[i]->home_node = homes[i].node;
+        homeless[i]->rule = homes[i].rule;
+    }
+}
+
+template <class Db>
 std::string meta(Db& db, const std::string& key) {
     auto row = db.query("SELECT value FROM meta WHERE key=?1", key);
     return row.next() ? row.string(0) : std::string{};
@@ -212,10 +239,11 @@ std::optional<AccountId> insert_account(Db& db, const AccountRow& row,
     AccountId id = 0;
     {
         auto made = db.query(
-            "INSERT INTO account(host, localpart, state, source, home_node, pinned, created) "
-            "VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT DO NOTHING RETURNING id",
+            "INSERT INTO account(host, localpart, state, source, home_node, pinned, created, rule, "
+            "assigned_at) "
+            "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?7) ON CONFLICT DO NOTHING RETURNING id",
             host, row.jid.local(), static_cast<int>(row.state), static_cast<int>(row.source), row.home_node,
-            row.pinned, to_micros(created));
+            row.pinned, to_micros(created), row.rule);
         if (!made.next()) return std::nullopt;
         id = made.integer(0);
     }
@@ -336,6 +364,8 @@ void write_document(Db& db, const Document& document) {
                                                            std::size_t);                                \
     template std::map<std::string, std::uint64_t> assignment_counts(Db&);                               \
     template std::string meta(Db&, const std::string&);                                                 \
+    template Assignments assignments(Db&);                                                              \
+    template void place_new(Db&, const Placer&, const std::vector<AccountRow*>&);                       \
     template std::optional<AccountId> insert_account(Db&, const AccountRow&,                            \
                                                      const std::vector<ScramCredential>&);              \
     template bool set_credentials(Db&, AccountId, const std::vector<ScramCredential>&);                 \

@@ -34,6 +34,11 @@ std::map<std::string, std::uint64_t> assignment_counts(Db& db);
 template <class Db>
 std::string meta(Db& db, const std::string& key);
 
+template <class Db>
+Assignments assignments(Db& db);
+/// Gives new accounts without a home node one. Inside the transaction that makes them.
+template <class Db>
+void place_new(Db& db, const Placer& placer, const std::vector<AccountRow*>& rows);
 /// Nothing if the name is taken.
 template <class Db>
 std::optional<AccountId> insert_account(Db& db, const AccountRow& row,

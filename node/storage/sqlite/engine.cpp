@@ -241,20 +241,27 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) override {
         return read([domain = std::move(domain)](Connection& db) { return sql::list_rooms(db, domain); });
     }
+    void place_by(Placer by) override { placer = std::move(by); }
     awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) override {
-        return write([row = std::move(row), keys = std::move(keys)](Connection& db) -> Result<AccountId> {
+        return write([row = std::move(row), keys = std::move(keys),
+                      placer = placer](Connection& db) mutable -> Result<AccountId> {
+            sql::place_new(db, placer, {&row});
             const auto id = sql::insert_account(db, row, keys);
             if (!id) return StorageError::conflict;
             return *id;
         });
     }
     awaitable<Result<std::size_t>> import_accounts(std::vector<NewAccount> accounts) override {
-        return write([accounts = std::move(accounts)](Connection& db) -> Result<std::size_t> {
-            std::size_t made = 0;
-            for (const auto& account : accounts)
-                made += sql::insert_account(db, account.row, account.keys) ? 1 : 0;
-            return made;
-        });
+        return write(
+            [accounts = std::move(accounts), placer = placer](Connection& db) mutable -> Result<std::size_t> {
+                std::size_t made = 0;
+                std::vector<AccountRow*> rows;
+                for (auto& account : accounts) rows.push_back(&account.row);
+                sql::place_new(db, placer, rows);
+                for (const auto& account : accounts)
+                    made += sql::insert_account(db, account.row, account.keys) ? 1 : 0;
+                return made;
+            });
     }
     awaitable<Result<bool>> set_credentials(AccountId account, std::vector<ScramCredential> keys) override {
         return write([account, keys = std::move(keys)](Connection& db) -> Result<bool> {
@@ -280,6 +287,9 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     }
     awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() override {
         return read([](Connection& db) { return sql::assignment_counts(db); });
+    }
+    awaitable<Result<Assignments>> assignments() override {
+        return read([](Connection& db) { return sql::assignments(db); });
     }
     awaitable<Result<std::string>> meta(std::string key) override {
         return read([key = std::move(key)](Connection& db) { return sql::meta(db, key); });
@@ -375,6 +385,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
         return write([this](Connection&) -> Result<std::vector<Jid>> { return sessions->active_rooms(); });
     }
 
+    Placer placer;
     std::unique_ptr<FileLock> lock;
     std::shared_ptr<std::size_t> pending;
     std::optional<Readers> readers;

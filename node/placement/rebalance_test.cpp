@@ -1,0 +1,97 @@
+#include "placement/rebalance.hpp"
+
+#include <ostream>
+
+#include <catch2/catch.hpp>
+
+using namespace hexad;
+
+namespace hexad {
+std::ostream& operator<<(std::ostream& out, const Flow& flow) {
+    return out << flow.from << "->" << flow.to << ' ' << flow.users;
+}
+}  // namespace hexad
+
+namespace {
+
+GroupPlace group(const std::string& name, std::vector<NodePlace> nodes,
+                 AssignmentMode mode = AssignmentMode::balanced) {
+    GroupPlace out;
+    out.name = name;
+    out.mode = mode;
+    out.redundant = nodes.size() == 2;
+    out.nodes = std::move(nodes);
+    return out;
+}
+Places places(std::vector<GroupPlace> groups) {
+    Places out;
+    out.groups = std::move(groups);
+    return out;
+}
+using Flows = std::vector<Flow>;
+
+}  // namespace
+
+TEST_CASE("what is even stays as it is", "[rebalance]") {
+    CHECK(plan_rebalance(places({group("g1", {{"n1", 100, 50}, {"n2", 100, 50}})})).flows.empty());
+    CHECK(plan_rebalance(places({group("g1", {{"n1", 100, 20}, {"n2", 100, 21}})})).flows.empty());
+}
+
+TEST_CASE("a new node gets its share, by capacity", "[rebalance]") {
+    const auto plan = plan_rebalance(
+        places({group("g1", {{"n1", 100, 40}, {"n2", 100, 40}}), group("g2", {{"n3", 200, 0}})}));
+    CHECK(plan.flows == Flows{{"n1", "n3", 20}, {"n2", "n3", 20}});
+    CHECK(plan.moves() == 40);
+    CHECK(plan.after.groups[1].nodes[0].assigned == 40);
+}
+
+TEST_CASE("the pinned stay", "[rebalance]") {
+    const auto plan = plan_rebalance(places({group("g1", {{"n1", 100, 40, 35}, {"n2", 100, 0}})}));
+    CHECK(plan.flows == Flows{{"n1", "n2", 5}});
+}
+
+TEST_CASE("a run moves no more than it may", "[rebalance]") {
+    CHECK(plan_rebalance(places({group("g1", {{"n1", 100, 40}, {"n2", 100, 0}})}), 3).flows ==
+          Flows{{"n1", "n2", 3}});
+    CHECK(plan_rebalance(places({group("g1", {{"n1", 100, 40}, {"n2", 100, 0}})}), 0).flows.empty());
+}
+
+TEST_CASE("nobody goes to a group that could not carry a failure any more", "[rebalance]") {
+    // g1 has room for two more, though its nodes are half empty.
+    const auto plan =
+        plan_rebalance(places({group("g1", {{"n1", 20, 9}, {"n2", 20, 9}}), group("g2", {{"n3", 20, 20}})}));
+    CHECK(plan.moves() == 2);
+    CHECK(plan.after.groups[0].assigned() == 20);
+}
+
+TEST_CASE("a standby node and a node that is gone give everybody away", "[rebalance]") {
+    const auto standby =
+        places({group("g1", {{"n1", 50, 4}, {"n2", 50, 3, 1}}, AssignmentMode::active_standby)});
+    CHECK(plan_rebalance(standby).flows == Flows{{"n2", "n1", 2}});
+    auto gone = places({group("g1", {{"n1", 50, 4}, {"n2", 50, 4}})});
+    gone.strangers.push_back({"n9", 0, 4});
+    CHECK(plan_rebalance(gone).flows == Flows{{"n9", "n1", 2}, {"n9", "n2", 2}});
+}
+
+TEST_CASE("modes do not mix, and mode none neither gives nor takes", "[rebalance]") {
+    const auto all =
+        places({group("g1", {{"n1", 50, 40}}, AssignmentMode::none), group("g2", {{"n2", 50, 30}}),
+                group("g3", {{"n3", 50, 0}}, AssignmentMode::active_standby)});
+    CHECK(plan_rebalance(all).flows.empty());
+}
+
+TEST_CASE("imbalance is in percent of capacity, inside one mode", "[rebalance]") {
+    CHECK(imbalance(places({group("g1", {{"n1", 100, 50}, {"n2", 200, 20}})})) == 40);
+    CHECK(imbalance(places(
+              {group("g1", {{"n1", 100, 50}}), group("g2", {{"n2", 100, 0}}, AssignmentMode::none)})) == 0);
+    CHECK(imbalance(
+              places({group("g1", {{"n1", 100, 90}, {"n2", 100, 0}}, AssignmentMode::active_standby)})) == 0);
+}
+
+TEST_CASE("a maintenance window may go over midnight", "[rebalance]") {
+    CHECK(is_in_window(60, 0, 1440));
+    CHECK(is_in_window(23 * 60, 22 * 60, 5 * 60));
+    CHECK(is_in_window(4 * 60, 22 * 60, 5 * 60));
+    CHECK_FALSE(is_in_window(5 * 60, 22 * 60, 5 * 60));
+    CHECK_FALSE(is_in_window(59, 60, 120));
+}
