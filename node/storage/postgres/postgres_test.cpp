@@ -426,7 +426,7 @@ TEST_CASE("a restart of the server is not seen by a read", "[postgres][fault]") 
 TEST_CASE("a frozen server is unavailable in time, not for ever", "[postgres][fault]") {
     PostgresServer server;
     PostgresStore::Options options;
-    options.patience = milliseconds(500);
+    options.patience = milliseconds(3000);  // a slow disk takes its time for the schema
     World w(server, options);
     REQUIRE(w.write(w.offline_message("a", 1)) == CommitStatus::ok);
     server.freeze();
