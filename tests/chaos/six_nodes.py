@@ -21,7 +21,7 @@ from support.checks import Checks  # noqa: E402
 from support.lab import Lab  # noqa: E402
 
 NODES, PASSWORD = 6, "pencil"
-QUIET = 20  # seconds that idle sessions get to give back what they do not need
+QUIET = 40  # seconds that idle sessions get to give back what they do not need
 
 
 def parts(lab):

@@ -85,8 +85,8 @@ Rows Connection::query_values(std::string_view sql, const std::vector<sql::Value
 void Connection::lost(const std::string& why) {
     const std::string detail = db_ ? PQerrorMessage(db_.get()) : "";
     if (db_) {
-        // What was sent and has not arrived must not be executed when the network is mended, behind what is done
-        // on the next connection.
+        // What was sent and has not arrived must not be executed when the network is mended, behind what is
+        // done on the next connection.
         const linger discard{1, 0};
         ::setsockopt(PQsocket(db_.get()), SOL_SOCKET, SO_LINGER, &discard, sizeof discard);
     }
