@@ -122,15 +122,23 @@ std::vector<OfflineStore::Row> withdraw_offline(Connection& db,
     for (const auto& row : rows) owners.insert(row.owner);
     for (const auto owner : owners) lock_owner(db, owner);
     std::vector<OfflineStore::Row> out;
+    const auto removed = [&db](const OfflineStore::RowName& row) {
+        return db.run("DELETE FROM offline WHERE owner=?1 AND stanza_id=?2 AND state=0", row.owner,
+                      row.stanza_id) > 0;
+    };
     for (const auto& row : rows) {
-        if (db.run("DELETE FROM offline WHERE owner=?1 AND stanza_id=?2 AND state=0", row.owner,
-                   row.stanza_id) > 0) {
+        if (removed(row)) {
+            out.push_back(OfflineStore::Row::queued);
+            continue;
+        }
+        auto found =
+            db.query("SELECT state FROM offline WHERE owner=?1 AND stanza_id=?2", row.owner, row.stanza_id);
+        if (!found.next()) {
+            out.push_back(OfflineStore::Row::none);
+        } else if (found.integer(0) == 0 && removed(row)) {  // it was written between the two statements
             out.push_back(OfflineStore::Row::queued);
         } else {
-            const bool there =
-                db.query("SELECT 1 FROM offline WHERE owner=?1 AND stanza_id=?2", row.owner, row.stanza_id)
-                    .next();
-            out.push_back(there ? OfflineStore::Row::taken : OfflineStore::Row::none);
+            out.push_back(OfflineStore::Row::taken);
         }
     }
     transaction.commit();
