@@ -144,12 +144,12 @@ void print_diagnosis(const json::value& report) {
     }
 }
 
-/// Prints a report that says whether it is `good`; if not, hexactl ends with 1.
-void print_judged(const ApiCall& call, const std::string& path, bool as_json,
+/// Prints a report whose member `verdict` says whether all is well; if not, hexactl ends with 1.
+void print_judged(const ApiCall& call, const std::string& path, bool as_json, std::string_view verdict,
                   void (*print)(const json::value&)) {
     bool good = false;
     const auto show = [&](const json::value& report) {
-        good = report.at("good").as_bool();
+        good = report.at(verdict).as_bool();
         if (as_json) {
             std::cout << json::serialize(report) << '\n';
         } else {
@@ -246,9 +246,10 @@ void add_ha_commands(CLI::App& app, CLI::App& node, const bool& as_json, ApiCall
     app.add_subcommand("replication", "PostgreSQL and Redis, as each node reaches them")
         ->require_subcommand(1)
         ->add_subcommand("status", "Reachable, schema, primary or standby, lag, replicas, generation")
-        ->callback([call, &as_json] { print_judged(call, "/v1/replication", as_json, print_replication); });
+        ->callback(
+            [call, &as_json] { print_judged(call, "/v1/replication", as_json, "good", print_replication); });
     app.add_subcommand("doctor", "What is wrong or will be, and what to do")->callback([call, &as_json] {
-        print_judged(call, "/v1/doctor", as_json, print_diagnosis);
+        print_judged(call, "/v1/doctor", as_json, "good", print_diagnosis);
     });
 
     auto* cluster = app.add_subcommand("cluster", "The cluster as a whole")->require_subcommand(1);
@@ -256,16 +257,7 @@ void add_ha_commands(CLI::App& app, CLI::App& node, const bool& as_json, ApiCall
         ->add_subcommand("verify",
                          "Compares Redis, the store and the memory of all nodes; fails if they disagree")
         ->callback([call, &as_json] {
-            bool clean = false;
-            const auto show = [&](const json::value& report) {
-                clean = report.at("clean").as_bool();
-                if (as_json) {
-                    std::cout << json::serialize(report) << '\n';
-                } else {
-                    print_verification(report);
-                }
-            };
-            if (call("GET", "/v1/cluster/verify", "", show) == 0 && !clean) throw CLI::RuntimeError(1);
+            print_judged(call, "/v1/cluster/verify", as_json, "clean", print_verification);
         });
 
     app.add_subcommand("topology", "Cluster, groups, nodes, and the last transitions")

@@ -5,6 +5,7 @@
 
 #include "base/log.hpp"
 #include "base/metrics.hpp"
+#include "ha/json_fields.hpp"
 
 namespace hexad {
 
@@ -14,10 +15,6 @@ namespace {
 
 using Answer = AssignmentKeeper::Answer;
 
-std::string text(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
 Answer fault(int status, const std::string& text) { return {status, json::object{{"error", text}}}; }
 Answer no_store() { return fault(503, "the store does not answer; see the events store_down and store_up"); }
 

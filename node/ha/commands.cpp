@@ -2,6 +2,7 @@
 #include <boost/json.hpp>
 
 #include "base/log.hpp"
+#include "ha/json_fields.hpp"
 #include "ha/manager.hpp"
 
 namespace hexad {
@@ -10,14 +11,6 @@ namespace json = boost::json;
 
 namespace {
 
-std::string text(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
-bool flag(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_bool() && value->as_bool();
-}
 json::object refusal(const std::string& why) { return {{"error", why}}; }
 
 /// The failing checks of one list, as a sentence.

@@ -7,6 +7,8 @@
 
 #include <boost/json.hpp>
 
+#include "ha/json_fields.hpp"
+
 namespace hexad {
 
 namespace json = boost::json;
@@ -18,19 +20,6 @@ constexpr std::int64_t certificate_warning_days = 21;
 constexpr std::int64_t lag_bad_ms = 5000;
 constexpr milliseconds slow_link{80};
 
-const json::value& field(const json::object& object, std::string_view key) {
-    static const json::value none;
-    const auto* value = object.if_contains(key);
-    return value == nullptr ? none : *value;
-}
-std::string text(const json::object& object, std::string_view key) {
-    const auto& value = field(object, key);
-    return value.is_string() ? std::string(value.as_string()) : std::string();
-}
-bool flag(const json::object& object, std::string_view key) {
-    const auto& value = field(object, key);
-    return value.is_bool() && value.as_bool();
-}
 std::int64_t number(const json::object& object, std::string_view key) {
     const auto& value = field(object, key);
     return value.is_number() ? value.to_number<std::int64_t>() : 0;

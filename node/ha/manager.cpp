@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 
 #include "base/log.hpp"
+#include "ha/json_fields.hpp"
 
 namespace hexad {
 
@@ -15,14 +16,6 @@ namespace {
 milliseconds elapsed(SteadyClock::time_point since, SteadyClock::time_point now) {
     if (since == SteadyClock::time_point{}) return std::chrono::hours(24);
     return std::chrono::duration_cast<milliseconds>(now - since);
-}
-bool flag(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_bool() && value->as_bool();
-}
-std::string text(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
 }
 
 }  // namespace

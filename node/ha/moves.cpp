@@ -7,6 +7,7 @@
 
 #include "base/fail_point.hpp"
 #include "base/log.hpp"
+#include "ha/json_fields.hpp"
 #include "ha/manager.hpp"
 
 namespace hexad {
@@ -29,15 +30,6 @@ awaitable<void> adopt_some(Router& router, std::shared_ptr<Adoption> adoption) {
         auto sid = adoption->sids[adoption->next++];
         co_await router.adopt(std::move(sid), adoption->from);
     }
-}
-
-std::string text(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-}
-bool flag(const json::object& object, std::string_view key) {
-    const auto* value = object.if_contains(key);
-    return value != nullptr && value->is_bool() && value->as_bool();
 }
 
 std::string error_of(const Result<json::object>& reply) {

@@ -3,6 +3,7 @@
 
 #include "base/metrics.hpp"
 #include "base/text.hpp"
+#include "ha/json_fields.hpp"
 #include "ha/manager.hpp"
 #include "placement/capacity.hpp"
 
@@ -12,19 +13,6 @@ namespace json = boost::json;
 
 namespace {
 
-const json::value& field(const json::object& object, std::string_view key) {
-    static const json::value none;
-    const auto* value = object.if_contains(key);
-    return value == nullptr ? none : *value;
-}
-std::string text(const json::object& object, std::string_view key) {
-    const auto& value = field(object, key);
-    return value.is_string() ? std::string(value.as_string()) : std::string();
-}
-bool flag(const json::object& object, std::string_view key) {
-    const auto& value = field(object, key);
-    return value.is_bool() && value.as_bool();
-}
 json::object check(std::string_view name, bool ok, const std::string& detail) {
     json::object out{{"check", name}, {"ok", ok}};
     if (!ok) out["detail"] = detail;
