@@ -16,7 +16,7 @@ USAGE = """cluster-config/lab VERB [options]
 
   up        start everything and wait until people can log in   status   what runs where   users   who can log in
   kill stop start pause resume   NODE|redis|postgres|slapd|sync
-  cut NODE [--from redis|postgres|slapd|nodes|NODE|clients|cluster]…   heal
+  cut NODE [--from redis|postgres|slapd|nodes|NODE|clients|cluster|client-ports]…   heal
   logs NODE   ctl …   down
 """
 

@@ -76,6 +76,9 @@ void print_topology(const json::value& all) {
                           << (link.at("up").as_bool() ? plain(link.at("round_trip_ms")) + " ms" : "down")
                           << '\n';
             }
+            if (const auto* service = n.as_object().if_contains("service");
+                service != nullptr && service->is_string() && service->as_string() != "serves")
+                std::cout << "      for clients: " << plain(*service) << '\n';
             if (const auto& r = n.at("relogin"); r.is_object()) print_relogin(r);
             if (const auto& gate = n.at("gate"); gate.is_string() && gate.as_string() != "open")
                 std::cout << "      gate " << plain(gate) << '\n';

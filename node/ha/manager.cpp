@@ -32,6 +32,7 @@ HaManager::HaManager(Parts parts)
       router_(parts.router),
       admission_(parts.admission),
       log_(io_, redundancy_, node_),
+      canary_(timers_.service_down),
       gate_(timers_.gate_timeout, SteadyClock::now()),
       budget_(timers_.automatic_moves),
       timer_(io_),
@@ -88,6 +89,7 @@ awaitable<void> HaManager::run() {
     if (link_) link_->start();
     asio::co_spawn(io_, watch_redis(), asio::detached);
     asio::co_spawn(io_, watch_store(), asio::detached);
+    asio::co_spawn(io_, watch_service(), asio::detached);
     watch_clock();
     while (!stopping_) {
         tick();
@@ -158,6 +160,7 @@ void HaManager::watch_clock() {
             router_.close_streams("system-shutdown");
             // What was seen of others is as old.
             redis_.answered = {};
+            pause_canary();
             if (serves_own(state_) && now >= cluster_.lease_until())
                 fence({Step::fence, NodeState::fenced, Reason::isolated, 16});
         }
@@ -195,8 +198,8 @@ bool HaManager::store_answers() const {
     return elapsed(store_answered_, SteadyClock::now()) < 2 * timers_.heartbeat;
 }
 
-std::vector<std::string> HaManager::problems() const {
-    auto out = services_down ? services_down() : std::vector<std::string>{};
+std::vector<std::string> HaManager::problems() {
+    auto out = critical_down();
     if (elapsed(store_answered_, SteadyClock::now()) >= timers_.store_down) out.emplace_back("store");
     return out;
 }
@@ -257,14 +260,15 @@ Situation HaManager::situation() {
         s.peer_held = s.peer_held || home == peer_;
     }
 
-    const auto down = services_down ? services_down() : std::vector<std::string>{};
-    s.services_up = down.empty();
+    s.services_up = critical_down().empty();
     if (s.services_up) {
         services_down_since_ = {};
     } else if (services_down_since_ == SteadyClock::time_point{}) {
         services_down_since_ = now;
     }
-    if (!s.services_up) s.unhealthy = std::max(milliseconds(1), elapsed(services_down_since_, now));
+    // The peer has looked for as long as a service may be down before it says that clients do not get in.
+    if (!s.services_up)
+        s.unhealthy = std::max({milliseconds(1), elapsed(services_down_since_, now), not_serving()});
     // The store has a grace of its own; at its end the node is as unfit as one whose service is down.
     const auto without_store = elapsed(store_answered_, now);
     if (without_store >= timers_.store_down)
@@ -282,9 +286,11 @@ Situation HaManager::situation() {
 
 void HaManager::tick() {
     const auto now = situation();
+    if (!may_judge_peer()) pause_canary();
     alarms(now);
     // What the peer decides by is told at once, not with the next heartbeat.
-    const auto condition = std::tuple(now.redis, now.store, now.unhealthy > milliseconds(0));
+    const auto condition = std::tuple(now.redis, now.store, now.unhealthy > milliseconds(0),
+                                      canary_.verdict() == CanaryJudge::Verdict::not_serving);
     if (condition != told_condition_ && link_ && !peer_.empty()) link_->tell(peer_);
     told_condition_ = condition;
     if (now.redis) asked_take_over_ = false;
@@ -408,7 +414,7 @@ void HaManager::alarms(const Situation& s) {
         if (now) {
             log_.add(kind, std::move(fields));
         } else if (gone != nullptr) {
-            log_.add(gone, {});
+            log_.add(gone, fields.contains("peer") ? json::object{{"peer", fields["peer"]}} : json::object{});
         }
     };
     if (s.paired && link_) {
@@ -416,6 +422,13 @@ void HaManager::alarms(const Situation& s) {
         const bool down = !s.link && s.peer_lease && s.redis &&
                           elapsed(view.since, SteadyClock::now()) > 2 * timers_.heartbeat;
         if (down || s.link) once(down, told_link_down_, "PeerLinkDown", "PeerLinkUp", {{"peer", peer_}});
+    }
+    const auto verdict = canary_.verdict();
+    if (verdict == CanaryJudge::Verdict::not_serving || verdict == CanaryJudge::Verdict::serves) {
+        json::object what{{"peer", peer_}, {"why", canary_.last().why}};
+        what["failing_ms"] = std::int64_t{canary_.failing(SteadyClock::now()).count()};
+        once(verdict == CanaryJudge::Verdict::not_serving, told_not_serving_, "NotServing", "Serving",
+             std::move(what));
     }
     const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
     const auto at = SteadyClock::now();

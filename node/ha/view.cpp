@@ -78,6 +78,7 @@ json::object HaManager::status() {
             {"lease_age_ms", age},
             {"gate", gate_reason().empty() ? "open" : "waits for " + gate_reason()},
             {"relogin", relogin_report()},
+            {"canary", canary_report()},
             {"links", std::move(links)}};
 }
 
@@ -158,6 +159,23 @@ json::array HaManager::failover_checks(const std::map<std::string, json::object>
     return out;
 }
 
+/// What the other node of its group finds when it logs in to this one: `serves`, or why not. Null: nobody
+/// looks.
+json::value HaManager::service_of(const std::map<std::string, json::object>& reports,
+                                  const std::string& node) const {
+    for (const auto& n : config_.group_of(node)->nodes) {
+        const auto& told = reports.at(n.name);
+        const auto& report = field(told, "canary");
+        if (n.name == node || !flag(told, "lives") || !report.is_object()) continue;
+        const auto& found = report.as_object();
+        const auto why = text(found, "why");
+        const auto& serves = field(found, "serves");
+        if (serves.is_bool()) return json::string(serves.as_bool() ? "serves" : "does not serve: " + why);
+        return json::string(why.empty() ? "not looked at" : "cannot be judged: " + why);
+    }
+    return nullptr;
+}
+
 awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std::uint64_t> assigned) {
     const auto known = co_await reports();
     std::vector<std::string> names;
@@ -199,6 +217,7 @@ awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std:
             object["draining"] = lives && flag(told, "draining");
             object["site"] = or_none(n.site);
             object["gate"] = lives ? field(told, "gate") : json::value(nullptr);
+            object["service"] = lives ? service_of(known, n.name) : json::value(nullptr);
             object["relogin"] = lives ? field(told, "relogin") : json::value(nullptr);
             object["lease_age_ms"] = lives ? field(told, "lease_age_ms") : json::value(nullptr);
             out.push_back(std::move(object));
@@ -284,6 +303,11 @@ void HaManager::register_metrics() {
         for (const auto& n : group.nodes) {
             if (n.name == node_) continue;
             const auto label = "peer=\"" + n.name + '"';
+            if (n.name == peer_) {
+                metrics.gauge(
+                    "hexad_ha_peer_serves", label, "0 if that node lives, and clients do not get in",
+                    [this] { return canary_.verdict() == CanaryJudge::Verdict::not_serving ? 0.0 : 1.0; });
+            }
             metrics.gauge("hexad_ha_peer_link", label, "1 while heartbeats of that node arrive",
                           [this, name = n.name] { return link_->view(name).up ? 1.0 : 0.0; });
             metrics.gauge(
