@@ -288,11 +288,15 @@ void Server::Impl::build_core(const std::string& secret) {
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(new C2sContext{
-        *router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, nullptr, {}, nullptr, {}, {}, {}});
+        *router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, nullptr, {}, nullptr, {}, {}, {}, {}});
     if (ha) {
         c2s->admission = admission.get();
         c2s->redirected =
             &metrics.counter("hexad_c2s_redirects_total", "", "Clients sent to the group that serves them");
+        // Who comes again under the same address replaces himself.
+        c2s->has_room = [this](const Jid& full) {
+            return router->find_full(full) != nullptr || ha->has_room_for_login();
+        };
         if (config().redirect)
             c2s->better_host = [this](const std::string& home) { return ha->better_host(home); };
     }

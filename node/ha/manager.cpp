@@ -6,6 +6,7 @@
 
 #include "base/log.hpp"
 #include "ha/json_fields.hpp"
+#include "placement/capacity.hpp"
 
 namespace hexad {
 
@@ -244,6 +245,8 @@ Situation HaManager::situation() {
             s.peer_state = node_state_of(text(view.told, "state")).value_or(NodeState::unknown);
             s.peer_version_fits = text(view.hello, "version") == version_;
             peer_stopping_ = flag(view.told, "stopping");
+            if (const auto* n = view.told.if_contains("sessions"); n != nullptr && n->is_int64())
+                peer_sessions_ = static_cast<std::uint64_t>(n->as_int64());
         }
     }
     frozen_ = !s.redis && (frozen_ || (s.link && !s.peer_redis));
@@ -430,6 +433,10 @@ void HaManager::alarms(const Situation& s) {
         once(verdict == CanaryJudge::Verdict::not_serving, told_not_serving_, "NotServing", "Serving",
              std::move(what));
     }
+    const bool refusing = login_refused_at_ != SteadyClock::time_point{} &&
+                          elapsed(login_refused_at_, SteadyClock::now()) < 6 * timers_.peer_timeout;
+    once(refusing, told_sessions_, "SessionLimitReached", "SessionLimitOver",
+         {{"sessions", router_.attached()}, {"limit", sessions_limit()}});
     const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
     const auto at = SteadyClock::now();
     if (s.redis) redis_fresh_at_ = at;
@@ -480,6 +487,32 @@ awaitable<void> HaManager::tell_refused(std::string where, std::string actor, st
         if (room && *room) now = (*room)->epoch;
     }
     log_.add("WriteRefused", {{"where", where}, {"actor", actor}, {"epoch", epoch}, {"epoch_now", now}});
+}
+
+std::uint64_t HaManager::sessions_limit() const {
+    SessionShare share;
+    share.capacity = config_.node(node_)->capacity;
+    if (!peer_.empty() && settings_.high_availability) {
+        share.peer_capacity = config_.node(peer_)->capacity;
+        share.peer_sessions = peer_sessions_;
+        share.alone = serving_.contains(peer_) || !redis_.peer_lease;
+        if (link_ && link_->view(peer_).up && !link_->view(peer_).told.empty()) {
+            const auto& told = link_->view(peer_).told;
+            const auto state = node_state_of(text(told, "state")).value_or(NodeState::unknown);
+            share.alone =
+                share.alone || !takes_clients(state) || flag(told, "draining") || flag(told, "stopping");
+        }
+    }
+    return session_limit(share);
+}
+
+bool HaManager::has_room_for_login() {
+    // Who is between two streams is counted only while he comes back.
+    const auto limit = sessions_limit();
+    if (router_.sessions().size() < limit || router_.attached() < limit) return true;
+    logins_refused_->add();
+    login_refused_at_ = SteadyClock::now();
+    return false;
 }
 
 awaitable<void> HaManager::pause(milliseconds time) {

@@ -72,6 +72,11 @@ public:
     /// if that is in another group and lets clients in. Empty: here.
     std::string better_host(const std::string& home) const;
 
+    /// Whether one more session may be carried here; if not, it is counted and told. Resumptions are not
+    /// asked.
+    bool has_room_for_login();
+    std::uint64_t sessions_limit() const;
+
     /// Partitions came to this node or left it: the rooms follow.
     std::function<void(const std::string& home, bool ours)> on_partition;
     /// Client listeners are to be opened or closed.
@@ -231,7 +236,10 @@ private:
     bool stopping_ = false;
     std::string overfull_;
     bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false,
-         told_not_serving_ = false;
+         told_not_serving_ = false, told_sessions_ = false;
+    std::uint64_t peer_sessions_ = 0;  ///< as it last told
+    Counter* logins_refused_ = nullptr;
+    SteadyClock::time_point login_refused_at_{};
     std::tuple<bool, bool, bool, bool> told_condition_{};
     SteadyClock::time_point redis_fresh_at_ = SteadyClock::now();
     SteadyClock::time_point refusals_since_{};

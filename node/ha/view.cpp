@@ -66,6 +66,7 @@ json::object HaManager::status() {
             {"serving", std::move(serving)},
             {"sessions", count(router_.sessions().size())},
             {"active", count(router_.attached())},
+            {"session_limit", sessions_limit()},
             {"version", version_},
             {"config", config_.hash},
             {"redis", redis_fresh()},
@@ -213,6 +214,7 @@ awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std:
             object["capacity_percent"] = n.capacity == 0 ? 0 : 100 * users / n.capacity;
             object["sessions"] = lives ? field(told, "sessions") : json::value(0);
             object["active"] = lives ? field(told, "active") : json::value(0);
+            object["session_limit"] = lives ? field(told, "session_limit") : json::value(nullptr);
             object["version"] = field(told, "version");
             object["draining"] = lives && flag(told, "draining");
             object["site"] = or_none(n.site);
@@ -294,6 +296,10 @@ void HaManager::register_metrics() {
                       "1 for the state this node is in",
                       [this, state] { return state_ == state ? 1.0 : 0.0; });
     }
+    logins_refused_ = &metrics.counter("hexad_c2s_logins_refused_total", "",
+                                       "Logins refused because there are as many sessions as may be");
+    metrics.gauge("hexad_c2s_session_limit", "", "Sessions above which a login is refused",
+                  [this] { return double(sessions_limit()); });
     metrics.gauge("hexad_ha_partitions", "", "Partitions this node serves",
                   [this] { return double(serving_.size()); });
     metrics.gauge("hexad_ha_events_waiting", "", "Events that the store has not taken yet",

@@ -58,6 +58,9 @@ struct C2sContext {
     std::function<std::string(const std::string& home)> better_host;
     Redirects redirects;
     CanaryHost canary;
+    /// Whether a client may log in with this address, or there are as many sessions here as may be; empty:
+    /// everybody may.
+    std::function<bool(const Jid& full)> has_room;
 };
 
 }  // namespace hexad
