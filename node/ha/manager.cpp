@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 
 #include "base/log.hpp"
+#include "cluster/protocol.hpp"
 #include "ha/json_fields.hpp"
 #include "placement/capacity.hpp"
 
@@ -59,7 +60,8 @@ HaManager::HaManager(Parts parts)
         }
         options.heartbeat = timers_.heartbeat;
         options.timeout = timers_.peer_timeout;
-        options.hello = {{"version", version_}, {"config", config_.hash}};
+        options.hello = {
+            {"version", version_}, {"config", config_.hash}, {"protocol", to_json(spoken_protocol)}};
         link_ = std::make_unique<PeerLink>(io_, std::move(options));
         link_->status = [this] { return status(); };
         link_->answer = [this](std::string from, json::object request) {
@@ -243,7 +245,7 @@ Situation HaManager::situation() {
             if (const auto* ms = view.told.if_contains("unhealthy_ms"); ms != nullptr && ms->is_int64())
                 s.peer_unhealthy = milliseconds(ms->as_int64());
             s.peer_state = node_state_of(text(view.told, "state")).value_or(NodeState::unknown);
-            s.peer_version_fits = text(view.hello, "version") == version_;
+            s.peer_version_fits = fit(protocol_of(view.hello), spoken_protocol);
             peer_stopping_ = flag(view.told, "stopping");
             if (const auto* n = view.told.if_contains("sessions"); n != nullptr && n->is_int64())
                 peer_sessions_ = static_cast<std::uint64_t>(n->as_int64());

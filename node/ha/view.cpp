@@ -68,6 +68,8 @@ json::object HaManager::status() {
             {"active", count(router_.attached())},
             {"session_limit", sessions_limit()},
             {"version", version_},
+            {"protocol",
+             {{"min", spoken_protocol.min}, {"max", spoken_protocol.max}, {"written", cluster_.protocol()}}},
             {"config", config_.hash},
             {"redis", redis_fresh()},
             {"store", store_answers()},
@@ -144,9 +146,9 @@ json::array HaManager::failover_checks(const std::map<std::string, json::object>
                         flag(links.as_object().at(from).as_object(), "up");
     out.push_back(
         check("peer-link", linked || !flag(a, "lives"), "the peer link " + from + " - " + to + " is down"));
-    const bool same = text(a, "version") == text(b, "version") || !flag(a, "lives");
+    const bool fits = fit(protocol_of(a), protocol_of(b)) || !flag(a, "lives");
     out.push_back(
-        check("version", same, from + " runs " + text(a, "version") + ", " + to + " " + text(b, "version")));
+        check("version", fits, from + " runs " + text(a, "version") + ", " + to + " " + text(b, "version")));
     // As it will be once high availability is on, whether it is now or not.
     const auto places = places_of(config_, {assigned, "on"});
     SessionCounts sessions;
@@ -216,6 +218,7 @@ awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std:
             object["active"] = lives ? field(told, "active") : json::value(0);
             object["session_limit"] = lives ? field(told, "session_limit") : json::value(nullptr);
             object["version"] = field(told, "version");
+            object["protocol"] = lives ? field(told, "protocol") : json::value(nullptr);
             object["draining"] = lives && flag(told, "draining");
             object["site"] = or_none(n.site);
             object["gate"] = lives ? field(told, "gate") : json::value(nullptr);
