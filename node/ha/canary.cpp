@@ -160,7 +160,7 @@ awaitable<void> login(asio::io_context& io, const CanaryTarget& target) {
 
 }  // namespace
 
-awaitable<CanaryLook> look_at_service(asio::io_context& io, CanaryTarget target) {
+awaitable<CanaryLook> look_at_service(asio::io_context& io, const CanaryTarget& target) {
     CanaryLook out;
     const auto began = SteadyClock::now();
     try {

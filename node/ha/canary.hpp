@@ -38,7 +38,8 @@ struct CanaryTarget {
 
 /// Logs in to another node as a client does (TLS, SASL EXTERNAL, bind) and sends itself a message.
 /// docs/redundancy-groups.md, "The canary". Protocol thread.
-awaitable<CanaryLook> look_at_service(asio::io_context& io, CanaryTarget target);
+/// `target` must live until it is done.
+awaitable<CanaryLook> look_at_service(asio::io_context& io, const CanaryTarget& target);
 
 /// Judges the looks at one node: several in a row over the time that a critical service may be down. The
 /// clock is given.

@@ -115,12 +115,14 @@ milliseconds HaManager::not_serving() {
         const auto& serves = field(told, "serves");
         const auto& ms = field(told, "failing_ms");
         const bool not_served = serves.is_bool() && !serves.as_bool() && ms.is_int64();
+        if (serves.is_bool() && serves.as_bool()) to_be_proved_ = false;
         // One that has no room refuses; its users would find as little elsewhere.
         const auto time = milliseconds(not_served ? ms.as_int64() : 0);
         if (not_served && !(clients_refused && clients_refused(now - time))) {
             if (not_served_at_ == SteadyClock::time_point{} || now - not_served_at_ > timers_.peer_timeout)
                 not_served_since_ = now - time;
             not_served_at_ = now;
+            to_be_proved_ = true;
             return std::max(milliseconds(1),
                             std::chrono::duration_cast<milliseconds>(now - not_served_since_));
         }

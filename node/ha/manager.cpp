@@ -278,7 +278,7 @@ Situation HaManager::situation() {
     const auto without_store = elapsed(store_answered_, now);
     if (without_store >= timers_.store_down)
         s.unhealthy = std::max(s.unhealthy, without_store - timers_.store_down + timers_.service_down);
-    if (s.unhealthy > milliseconds(0) || !s.redis || !s.store) healthy_since_ = now;
+    if (s.unhealthy > milliseconds(0) || to_be_proved_ || !s.redis || !s.store) healthy_since_ = now;
     s.healthy = elapsed(healthy_since_, now);
     s.budget = budget_.left(now);
     s.asked_take_over = asked_take_over_;

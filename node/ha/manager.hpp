@@ -247,6 +247,7 @@ private:
     CanaryJudge canary_;
     std::uint64_t canary_pauses_ = 0;
     SteadyClock::time_point not_served_at_{}, not_served_since_{};  ///< as the peer last told
+    bool to_be_proved_ = false;  ///< … and it has not found since that this node serves
     Gate gate_;
     Gate::Conditions gate_sees_;
     bool gate_known_ = false;  ///< the store was asked

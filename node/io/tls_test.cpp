@@ -219,6 +219,55 @@ TEST_CASE("a handshake fails where it must", "[tls]") {
     });
 }
 
+TEST_CASE("a certificate that is for one name alone asks for one in return, and nobody else is asked",
+          "[tls]") {
+    Certificates c;
+    auto certificates = c.both();
+    TlsCertificate inner;
+    inner.chain_file = c.dir / "one.pem";
+    inner.key_file = c.dir / "one.key";
+    inner.only_for = "inner.invalid";
+    inner.client_ca_file = c.dir / "two.pem";
+    certificates.push_back(inner);
+    const TlsContext context(certificates);
+    CHECK(context.covers("inner.invalid"));
+    const TlsClientContext nobody(c.dir / "one.pem"),
+        known(c.dir / "one.pem", c.dir / "two.pem", c.dir / "two.key"),
+        stranger(c.dir / "one.pem", c.dir / "one.pem", c.dir / "one.key");
+    asio::io_context io;
+    run(io, [&]() -> awaitable<void> {
+        struct Case {
+            const TlsClientContext& client;
+            std::string asks_for, known_by;  ///< SNI; the name that the server knows without it
+            bool works;
+            std::string client_name;
+        };
+        const std::vector<Case> cases = {
+            {known, "inner.invalid", "", true, "two.test"},
+            {known, "INNER.invalid", "", true, "two.test"},
+            {known, "inner.invalid", "inner.invalid", true, "two.test"},
+            {nobody, "inner.invalid", "", false, ""},
+            {stranger, "inner.invalid", "", false, ""},
+            {nobody, "inner.invalid", "inner.invalid", false, ""},
+            {nobody, "one.test", "", true, ""},
+            {known, "one.test", "", true, ""},  // it has a certificate, and is not asked for it
+        };
+        for (const auto& one : cases) {
+            INFO(one.asks_for << ' ' << one.known_by << ' ' << one.client_name);
+            auto pair = connected_pair(io);
+            TlsStream server(std::move(pair.server));
+            TlsStream client(std::move(pair.client));
+            TlsAccept accept({}, one.known_by);
+            // The certificate is checked by one name, asked for by another.
+            const auto [a, b] = co_await (server.handshake(context, accept) &&
+                                          client.client_handshake(one.client, "one.test", {}, one.asks_for));
+            CHECK(!a == one.works);
+            const auto names = server.peer_names();
+            CHECK((names.empty() ? std::string() : names.front()) == one.client_name);
+        }
+    });
+}
+
 TEST_CASE("plain bytes behind starttls break the handshake", "[tls][rfc6120-5.3.3]") {
     Certificates c;
     const TlsContext context(c.both());

@@ -91,7 +91,9 @@ def story(checks, lab):
     checks.that("and refuses one more, too", condition == "resource-constraint", str(condition))
     for client in [again, late, *(c for c, _ in inside[1:-1] + elsewhere)]:
         client.drops()
-    there.stop()
+    there.running = False
+    there.thread.join(5)
+    there.client.closes()  # or its session waits for it
 
 
 def ctl_sessions(lab, node):

@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import ctl, events, last_event, states, waits_for  # noqa: E402
+from support.ha import events, last_event, nodes, states, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 
 
@@ -17,10 +17,6 @@ def redis(lab, *words):
     done = subprocess.run(["redis-cli", "-h", service["address"], "-p", str(service["port"]), *map(str, words)], text=True,
                           capture_output=True, timeout=20, check=True)
     return done.stdout.strip()
-
-
-def nodes(lab):
-    return {n["name"]: n for g in ctl(lab, "topology")["groups"] for n in g["nodes"]}
 
 
 def story(checks, lab):

@@ -26,6 +26,11 @@ def seen_by(lab, node):
         return {n["name"]: n["state"] for n in json.loads(reply.read())}
 
 
+def nodes(lab):
+    """What `hexactl topology` says of each node, by name."""
+    return {n["name"]: n for g in ctl(lab, "topology")["groups"] for n in g["nodes"]}
+
+
 def ctl(lab, *words):
     return json.loads(lab("ctl", "--json", *words))
 
