@@ -207,7 +207,7 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
     if (verdict(ready) != "OK") co_return StorageError::unavailable;
     const auto account = static_cast<AccountId>(to_number(ready->items[1].text));
     const auto filled = to_number(ready->items[2].text);
-    const auto taken = co_await offline_.take(account, sid, filled);
+    const auto taken = co_await offline_.take(account, {sid, epoch}, filled);
     if (!taken) co_return StorageError::unavailable;
     fail_point("backlog-taken");
     MsgpackWriter rows;
@@ -278,7 +278,7 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
             out.stored.push_back(row.stanza_id);
             due.push_back(std::move(row));
         }
-        if (!co_await offline_.put_back(account, sid, *jid, to_number(ending->items[2].text),
+        if (!co_await offline_.put_back(account, {sid, epoch}, *jid, to_number(ending->items[2].text),
                                         to_number(ending->items[3].text), std::move(due))) {
             co_return StorageError::unavailable;
         }

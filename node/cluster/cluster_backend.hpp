@@ -176,6 +176,7 @@ private:
     void distrust();
     awaitable<void> keep_lease();
     awaitable<bool> renew();
+    awaitable<void> watch_spills();
     awaitable<void> tail();
     void handle(const std::string& kind, const std::string& data);
     void set_active(bool active);

@@ -27,6 +27,7 @@ awaitable<error_code> ClusterBackend::follow() {
     if (!routes) co_return routes.error();
     if (!follows_) {
         follows_ = true;
+        asio::co_spawn(io_, watch_spills(), asio::detached);
         asio::co_spawn(io_, tail(), asio::detached);
     }
     co_return error_code{};

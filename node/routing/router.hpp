@@ -145,6 +145,8 @@ private:
     // repeats.cpp
     void expect_repeats(const SessionPtr& session);
     bool may_be_repeat(const SessionPtr& session, const Element& stanza, std::uint64_t n) const;
+    /// What earlier attempts at stanzas of the session put offline is taken back, or noted as taken.
+    awaitable<void> withdraw(SessionPtr session, std::vector<OfflineStore::RowName> rows);
     awaitable<void> look_back(SessionPtr session, std::uint64_t n);
 
     // presence.cpp
