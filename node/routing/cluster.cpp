@@ -422,7 +422,7 @@ void Router::replace_namesake(const RouteChange& change) {
 }
 
 void Router::resync(const SessionPtr& session) {
-    greet(session);
+    greet(session, true);
     if (!session->state.rooms.empty()) asio::co_spawn(io_, refresh_rooms(session), asio::detached);
     // Who went away while the session was between two nodes is not in any log; the client hears it now.
     const auto& account = *session->state.account;

@@ -145,6 +145,7 @@ private:
     // repeats.cpp
     void expect_repeats(const SessionPtr& session);
     bool may_be_repeat(const SessionPtr& session, const Element& stanza, std::uint64_t n) const;
+    awaitable<SessionRefusal> how_it_ends(std::string sid, Jid bare, bool ending);
     /// What earlier attempts at stanzas of the session put offline is taken back, or noted as taken.
     awaitable<void> withdraw(SessionPtr session, std::vector<OfflineStore::RowName> rows);
     awaitable<void> look_back(SessionPtr session, std::uint64_t n);
@@ -154,7 +155,8 @@ private:
     void directed_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);
     void probe(const Stanza& stanza, const SessionPtr& session, Batch& batch);
     void fan_out(const RouteChange& change);
-    void greet(const SessionPtr& session);
+    /// The presence of everybody the session sees; `again`: after a resume that may have missed its own.
+    void greet(const SessionPtr& session, bool again = false);
     void take_back_directed(SessionState& state, Batch& batch);
 
     // deliver.cpp: committed effects

@@ -159,7 +159,7 @@ class Client:
             self.task.cancel()
         if self.wire:
             self.wire.drop()
-        self.since, self.wire = self.since or time.monotonic(), None
+        self.since, self.wire, self.asked = self.since or time.monotonic(), None, None
 
     @property
     def online(self):

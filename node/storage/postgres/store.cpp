@@ -358,6 +358,12 @@ struct PostgresStore::Impl final : Store,
     awaitable<Result<Health>> health() override {
         return run([](Db& db) { return store_health(db); });
     }
+    awaitable<Result<std::vector<Waiting>>> offline_waiting() override {
+        return run([](Db& db) { return postgres::offline_waiting(db); });
+    }
+    awaitable<Result<std::map<std::string, std::string>>> history_holes() override {
+        return run([](Db& db) { return postgres::history_holes(db); });
+    }
     awaitable<Result<std::vector<std::string>>> never_synced(std::vector<std::string> agreements) override {
         return run([all = std::move(agreements)](Db& db) { return postgres::never_synced(db, all); });
     }
