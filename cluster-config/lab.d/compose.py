@@ -251,7 +251,9 @@ def down(lab):
     lab.remove()
 
 
-def act(lab, verb, target, machine=False):
+def act(lab, verb, target, machine=False, bin_folder=None):
+    if bin_folder is not None:
+        raise LabError("start --bin: only with --local", 2)
     if target not in _names(lab):
         raise LabError(f"{verb}: no {target} in this lab", 2)
     container = _container(lab, target)

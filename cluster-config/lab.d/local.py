@@ -125,10 +125,13 @@ def down(lab):
     lab.remove()
 
 
-def act(lab, verb, target, machine=False):
+def act(lab, verb, target, machine=False, bin_folder=None):
     """kill, stop, start, pause or resume of a node, redis, postgres, slapd or sync."""
     if target in lab.node_names:
         if verb == "start":
+            if bin_folder is not None:
+                lab.state.setdefault("other_bins", {})[target] = bin_folder
+                lab.save()
             nodes.start(lab, target)
         elif verb == "stop":
             nodes.stop(lab, target)

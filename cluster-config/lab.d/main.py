@@ -16,7 +16,7 @@ USAGE = """cluster-config/lab VERB [options]
 
   up        start everything and wait until people can log in   status   what runs where   users   who can log in
   kill stop start pause resume   NODE|redis|postgres|slapd|sync
-  cut NODE [--from redis|postgres|slapd|nodes|NODE|clients|cluster]…   heal
+  cut NODE [--from redis|postgres|slapd|nodes|NODE|clients|cluster|client-ports]…   heal
   logs NODE   ctl …   down
 """
 
@@ -63,6 +63,7 @@ def parser():
             one.add_argument("--machine", action="store_true", help="the supervisor too, as if power had gone")
         if name == "start":
             one.add_argument("--no-wait", action="store_true", help="do not wait for the gate")
+            one.add_argument("--bin", metavar="DIR", help="a node: from now on it runs the hexad of this folder (--local)")
     cut = verb("cut", "network cut (needs the right to use iptables, else exit 3)")
     cut.add_argument("node")
     cut.add_argument("--from", dest="sources", action="append", default=[], metavar="WHAT")
@@ -195,7 +196,8 @@ def main(words):
             remember_password(lab, passed)
         return code
     else:
-        backend.act(lab, options.verb, options.target, getattr(options, "machine", False))
+        backend.act(lab, options.verb, options.target, getattr(options, "machine", False),
+                    getattr(options, "bin", None))
         if options.verb == "start" and not options.no_wait:
             backend.wait_started(lab, options.target)
     return 0

@@ -64,9 +64,14 @@ def _from_clients(lab, name):
               "-j", "DROP")
 
 
+def _client_ports(lab, name):
+    """Nobody gets to its client ports, neither clients nor nodes; all else goes on."""
+    _drop(lab, "-d", lab.address_of(name), "-p", "tcp", "-m", "multiport", "--dports", f"{PORTS['c2s']},{PORTS['c2s_tls']}")
+
+
 def cut(lab, name, sources):
     """Cuts `name` off from each of `sources`: redis, postgres, slapd, nodes, a node, clients, cluster (nodes and
-    services). None given: from everything."""
+    services), or shuts its client ports to everybody (client-ports). None given: from everything."""
     if name not in lab.node_names:
         raise LabError(f"cut: no node {name}", 2)
     wanted = set()
@@ -75,10 +80,10 @@ def cut(lab, name, sources):
             wanted |= {*SERVICES, *lab.node_names}
         elif source == "nodes":
             wanted |= set(lab.node_names)
-        elif source in (*SERVICES, "clients", *lab.node_names):
+        elif source in (*SERVICES, "clients", "client-ports", *lab.node_names):
             wanted.add(source)
         else:
-            raise LabError(f"cut: --from {source}? redis postgres slapd nodes NODE clients cluster", 2)
+            raise LabError(f"cut: --from {source}? redis postgres slapd nodes NODE clients cluster client-ports", 2)
     wanted.discard(name)
     _ensure_chain(lab)
     for source in sorted(wanted):
@@ -86,6 +91,8 @@ def cut(lab, name, sources):
             _from_service(lab, name, source)
         elif source == "clients":
             _from_clients(lab, name)
+        elif source == "client-ports":
+            _client_ports(lab, name)
         else:
             _between(lab, name, source)
 

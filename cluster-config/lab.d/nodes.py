@@ -22,8 +22,9 @@ def log(lab, name):
     return lab.folder / "log" / f"{name}.log"
 
 
-def program(lab, name):
-    return lab.folder.__class__(lab.state["bin"]) / name
+def program(lab, name, node=None):
+    """Where a program lies; a node may run another build than the rest (`start NODE --bin DIR`)."""
+    return lab.folder.__class__(lab.state.get("other_bins", {}).get(node, lab.state["bin"])) / name
 
 
 def group_id(lab, name):
@@ -52,7 +53,7 @@ def start(lab, name):
     address = lab.address_of(name)
     for port in ("c2s", "c2s_tls", "https", "admin", *([] if lab.single else ["peer"])):
         processes.check_free(address, PORTS[port], name)
-    command = [program(lab, "hexad"), "--config", configuration.path(lab), "--data", home, "--node", name, "--supervise"]
+    command = [program(lab, "hexad", name), "--config", configuration.path(lab), "--data", home, "--node", name, "--supervise"]
     pid = processes.start(command, log(lab, name), group=group_id(lab, name), cwd=home)
     lab.state["supervisors"][name] = processes.remember(pid)
     lab.save()

@@ -67,7 +67,8 @@ public:
             if (!wanted.empty() && name.as_string() != wanted) continue;
             for (const auto& node : group.at("nodes").as_array()) {
                 json::object row{{"node", node.at("name")}, {"group", name}};
-                for (const auto* key : {"state", "reason", "since", "serving", "epoch", "held", "draining"})
+                for (const auto* key :
+                     {"state", "reason", "since", "serving", "epoch", "held", "draining", "service"})
                     row[key] = node.at(key);
                 const auto& relogin = node.at("relogin");
                 row["relogin"] = relogin.is_object() ? json::value(in_words(relogin.as_object())) : nullptr;

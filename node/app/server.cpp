@@ -28,6 +28,7 @@
 #include "base/log.hpp"
 #include "base/metrics.hpp"
 #include "ha/assignment.hpp"
+#include "ha/canary.hpp"
 #include "ha/manager.hpp"
 #include "io/http.hpp"
 #include "io/listener.hpp"
@@ -104,6 +105,8 @@ struct Server::Impl {
     awaitable<void> join_cluster();
     awaitable<void> give_memory_back();
     awaitable<void> account_changed(Jid account, AccountState state);
+    bool watches_peer() const;
+    void serve_canary();
     void build_tls();
     void build_core(const std::string& secret);
     void listen();
@@ -181,7 +184,45 @@ void Server::Impl::build_tls() {
         }
         certificates.push_back(std::move(certificate));
     }
+    if (watches_peer()) {
+        // Its host is for the nodes of the cluster alone.
+        TlsCertificate own;
+        own.chain_file = config().peer_tls.cert;
+        own.key_file = config().peer_tls.key;
+        own.only_for = canary_host;
+        own.client_ca_file = config().peer_tls.ca;
+        certificates.push_back(std::move(own));
+    }
     tls = std::make_unique<TlsContext>(std::move(certificates));
+}
+
+/// Whether the nodes of the group log in to each other to see that clients are served.
+bool Server::Impl::watches_peer() const {
+    return config().is_cluster() && !config().peer_tls.cert.empty() &&
+           config().group_of(options.node)->nodes.size() > 1;
+}
+
+/// The other nodes' way in (docs/redundancy-groups.md, "The canary").
+void Server::Impl::serve_canary() {
+    auto& canary = c2s->canary;
+    canary.name = canary_host;
+    canary.node_of = [this](const std::vector<std::string>& names) {
+        for (const auto& group : config().groups) {
+            for (const auto& n : group.nodes) {
+                const auto proves = [&n](const std::string& name) { return tls_name_matches(name, n.name); };
+                if (n.name != options.node && std::any_of(names.begin(), names.end(), proves)) return n.name;
+            }
+        }
+        return std::string();
+    };
+    canary.commit = [this](std::function<void(bool)> done) {
+        // A record that is not there is not changed; what else a stanza's commit is checked for, this is.
+        Batch batch;
+        SessionRecord nothing;
+        nothing.sid = "canary";
+        batch.sessions.push_back(std::move(nothing));
+        router->submit(std::move(batch), std::move(done));
+    };
 }
 
 void Server::Impl::build_core(const std::string& secret) {
@@ -228,6 +269,7 @@ void Server::Impl::build_core(const std::string& secret) {
             clients_wanted = open;
             open ? open_clients() : close_clients();
         };
+        ha->clients_refused = [](SteadyClock::time_point since) { return Listener::refused_since(since); };
         ha->services_down = [this] {
             // Asked again and again: a listener that could not be opened is tried anew.
             if (clients_wanted) open_clients();
@@ -245,15 +287,20 @@ void Server::Impl::build_core(const std::string& secret) {
     auth->refuse_unassigned(postgres != nullptr);
 
     auto& metrics = Metrics::instance();
-    c2s = std::shared_ptr<C2sContext>(
-        new C2sContext{*router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, nullptr, {}, nullptr, {}, {}});
+    c2s = std::shared_ptr<C2sContext>(new C2sContext{
+        *router, hooks, *auth, *tls, {}, 0, nullptr, nullptr, nullptr, {}, nullptr, {}, {}, {}, {}});
     if (ha) {
         c2s->admission = admission.get();
         c2s->redirected =
             &metrics.counter("hexad_c2s_redirects_total", "", "Clients sent to the group that serves them");
+        // Who comes again under the same address replaces himself.
+        c2s->has_room = [this](const Jid& full) {
+            return router->find_full(full) != nullptr || ha->has_room_for_login();
+        };
         if (config().redirect)
             c2s->better_host = [this](const std::string& home) { return ha->better_host(home); };
     }
+    if (watches_peer()) serve_canary();
     c2s->limits.xml.max_stanza = config().max_stanza;
     c2s->limits.authenticate = config().authenticate_timeout;
     c2s->limits.idle = config().idle;

@@ -91,6 +91,10 @@ public:
     SteadyClock::time_point lease_until() const { return lease_until_; }
     std::uint64_t generation() const { return generation_; }
     std::uint64_t incarnation() const { return incarnation_; }
+    /// The form of what goes between nodes that all of them can read (Protocol); 0: not known yet.
+    std::uint32_t protocol() const { return protocol_; }
+    /// The form that the others write and this node cannot read: it gets no lease. 0: none.
+    std::uint32_t refused_protocol() const { return refused_protocol_; }
 
     // ---- other nodes ----
     awaitable<Result<std::map<std::string, bool>>> leases(std::vector<std::string> nodes);
@@ -192,6 +196,7 @@ private:
     RedisConnection reader_;
     std::uint64_t generation_ = 0;
     std::uint64_t incarnation_ = 0;
+    std::uint32_t protocol_ = 0, refused_protocol_ = 0;
     bool active_ = false;
     bool stopping_ = false;
     bool follows_ = false;

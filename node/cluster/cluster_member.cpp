@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "cluster/backend_scripts.hpp"
 #include "cluster/cluster_backend.hpp"
+#include "cluster/protocol.hpp"
 #include "cluster/words.hpp"
 
 namespace hexad {
@@ -58,16 +59,29 @@ void ClusterBackend::fence(std::uint64_t generation) {
 
 awaitable<bool> ClusterBackend::renew() {
     const auto asked = SteadyClock::now();
-    std::vector<std::string> own{std::to_string(options_.lease.count()), std::to_string(read_)};
+    std::vector<std::string> own{std::to_string(options_.lease.count()), std::to_string(read_),
+                                 std::to_string(spoken_protocol.min), std::to_string(spoken_protocol.max)};
+    own.insert(own.end(), options_.nodes.begin(), options_.nodes.end());
     const auto reply = co_await run(scripts_->lease, std::move(own));
     if (!reply || reply->is_error()) co_return false;
     const auto what = verdict(*reply);
+    if (what == "PROTOCOL") {
+        if (refused_protocol_ == 0)
+            log_error("version_mismatch", {{"node", options_.node},
+                                           {"cluster_writes", reply->items[1].text},
+                                           {"reads", std::to_string(spoken_protocol.min) + " to " +
+                                                         std::to_string(spoken_protocol.max)}});
+        refused_protocol_ = static_cast<std::uint32_t>(to_number(reply->items[1].text));
+        co_return false;
+    }
     if (what != "OK" || reply->items[1].text != "open") {
         trusted_ = false;
         co_return false;
     }
     seen_ = std::max(seen_, to_number(reply->items[2].text));
     pipeline_.confirmed(to_number(reply->items[3].text));
+    protocol_ = static_cast<std::uint32_t>(to_number(reply->items[4].text));
+    refused_protocol_ = 0;
     // Counted from the start of the call, so that ours ends before Redis's does.
     lease_until_ = asked + options_.lease;
     co_return true;

@@ -70,12 +70,19 @@ void print_topology(const json::value& all) {
                       << plain(n.at("version")) << '\n';
             std::cout << "      " << plain(n.at("assigned")) << " of " << plain(n.at("capacity"))
                       << " users (" << plain(n.at("capacity_percent")) << " %), " << plain(n.at("active"))
-                      << " clients, " << plain(n.at("sessions")) << " sessions\n";
+                      << " clients, " << plain(n.at("sessions")) << " sessions";
+            if (const auto* limit = n.as_object().if_contains("session_limit");
+                limit != nullptr && limit->is_number())
+                std::cout << " of " << plain(*limit);
+            std::cout << '\n';
             for (const auto& [peer, link] : n.at("links").as_object()) {
                 std::cout << "      link to " << std::string_view(peer) << ": "
                           << (link.at("up").as_bool() ? plain(link.at("round_trip_ms")) + " ms" : "down")
                           << '\n';
             }
+            if (const auto* service = n.as_object().if_contains("service");
+                service != nullptr && service->is_string() && service->as_string() != "serves")
+                std::cout << "      for clients: " << plain(*service) << '\n';
             if (const auto& r = n.at("relogin"); r.is_object()) print_relogin(r);
             if (const auto& gate = n.at("gate"); gate.is_string() && gate.as_string() != "open")
                 std::cout << "      gate " << plain(gate) << '\n';

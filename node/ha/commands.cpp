@@ -206,6 +206,12 @@ awaitable<json::object> HaManager::switch_availability(bool on, bool force) {
             }
         }
     }
+    // Mixed versions are for the time of an upgrade, and that is no time to begin with it.
+    std::set<std::string> versions;
+    for (const auto& [name, told] : known) {
+        if (flag(told, "lives")) versions.insert(text(told, "version"));
+    }
+    if (on && versions.size() > 1) against.push_back("the nodes run different versions: hexactl topology");
     if (!against.empty() && !(force && on)) {
         std::string why;
         for (const auto& one : against) why += (why.empty() ? "" : "; ") + std::string(one.as_string());

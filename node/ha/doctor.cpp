@@ -129,6 +129,20 @@ void look_at_state_store(Findings& out, const std::string& node, const json::obj
     }
 }
 
+/// What the other node of the group finds when it logs in.
+void look_at_service(Findings& out, const Config& config, const std::string& node, const std::string& found) {
+    const auto ports = std::to_string(config.c2s_port) + " and " + std::to_string(config.c2s_tls_port);
+    if (found == "serves") {
+        out.good("client-service", node, "its peer gets in as a client");
+    } else if (found.starts_with("does not serve")) {
+        out.bad("client-service", node, found, "look into its log, and whether clients reach ports " + ports);
+    } else if (found.starts_with("cannot be judged")) {
+        out.warning("client-service", node, found,
+                    "let the nodes of a group reach each other's ports " + ports +
+                        "; until then only a node that is gone is taken over, not one that serves nobody");
+    }
+}
+
 /// What should be the same everywhere.
 void compare(Findings& out, const Symptoms& symptoms) {
     std::map<std::string, std::string> versions, files, generations;
@@ -228,6 +242,8 @@ json::object diagnose(const Config& config, const Symptoms& symptoms) {
                         "nodes should be within 80 ms of each other; set profile = \"wan\"");
         look_at_clock(out, node, health);
         look_at_certificates(out, node, health);
+        if (const auto it = symptoms.service.find(node); it != symptoms.service.end())
+            look_at_service(out, config, node, it->second);
         look_at_store(out, node, health);
         look_at_state_store(out, node, health);
         const auto& replicas = field(part(health, "store"), "replicas");

@@ -19,6 +19,8 @@ struct Symptoms {
     std::map<std::string, std::vector<std::string>>
         no_failover;  ///< node → why its loss could not be carried
     std::map<std::string, milliseconds> round_trips;
+    std::map<std::string, std::string>
+        service;  ///< node → what its peer finds as a client: `serves`, or why not
 };
 
 /// `hexactl doctor`: `good`, and `checks` [`check` `subject` `level` (`good`, `warning`, `bad`) `found`

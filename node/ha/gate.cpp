@@ -11,6 +11,7 @@ constexpr std::chrono::minutes said_again{5};
 /// What nobody can do without.
 std::string indispensable(const Gate::Conditions& c) {
     if (!c.store) return "store";
+    if (!c.versions) return "version-mismatch";
     if (!c.state_store) return "state-store";
     if (!c.replica) return "replica";
     return {};

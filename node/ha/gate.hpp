@@ -16,6 +16,7 @@ public:
         bool store = false;        ///< the data base answers
         bool standby = false;      ///< … but it is in recovery: nothing can be written
         bool state_store = false;  ///< Redis can be acted on, the lease is held
+        bool versions = true;      ///< it can read what the others write
         bool replica = false;      ///< this node has read all routes
         /// Agreements that no run of the directory agent has read completely, ever.
         std::vector<std::string> never_synced;

@@ -25,6 +25,17 @@ Gate::Conditions unsynced(std::optional<bool> bootstrap) {
 
 }  // namespace
 
+TEST_CASE("a node that cannot read what the others write waits, whatever the time", "[ha][gate]") {
+    const auto begin = SteadyClock::now();
+    Gate gate(seconds(60), begin);
+    Gate::Conditions c;
+    c.store = true;
+    c.versions = false;
+    c.overridden = true;
+    CHECK(gate.look(c, begin + std::chrono::hours(1)).reason == "version-mismatch");
+    CHECK_FALSE(gate.passed());
+}
+
 TEST_CASE("a gate opens without a word when everything is there", "[gate]") {
     Gate gate(60s, start);
     CHECK_FALSE(gate.passed());

@@ -63,6 +63,9 @@ awaitable<void> HaManager::find_bootstrap() {
 
 void HaManager::look_at_gate() {
     if (gate_.passed() || !gate_known_) return;
+    gate_sees_.versions = cluster_.refused_protocol() == 0;
+    if (state_ == NodeState::initializing && gate_sees_.versions == (reason_ == Reason::version_mismatch))
+        enter(state_, gate_sees_.versions ? Reason::initialization : Reason::version_mismatch, 0);
     gate_sees_.state_store = cluster_.active();
     gate_sees_.replica = has_routes_;
     const auto now = SteadyClock::now();

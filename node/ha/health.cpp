@@ -159,6 +159,10 @@ awaitable<json::object> HaManager::doctor() {
             }
         }
     }
+    for (const auto& [name, told] : known) {
+        if (const auto found = service_of(known, name); found.is_string())
+            symptoms.service[name] = found.as_string().c_str();
+    }
     if (link_) {
         for (const auto& [name, told] : symptoms.health) {
             const auto& view = link_->view(name);

@@ -5,6 +5,8 @@
 
 #include <boost/json/object.hpp>
 
+#include "cluster/protocol.hpp"
+
 namespace hexad {
 
 /// A member of what another node or an administrator sent; null if it is missing.
@@ -22,6 +24,21 @@ inline std::string text(const boost::json::object& object, std::string_view key)
 inline bool flag(const boost::json::object& object, std::string_view key) {
     const auto& value = field(object, key);
     return value.is_bool() && value.as_bool();
+}
+
+/// As a node tells which forms of what goes between nodes it reads; one that tells nothing reads the first.
+inline boost::json::object to_json(const Protocol& protocol) {
+    return {{"min", protocol.min}, {"max", protocol.max}};
+}
+inline Protocol protocol_of(const boost::json::object& told) {
+    Protocol out{1, 1};
+    const auto& value = field(told, "protocol");
+    if (!value.is_object()) return out;
+    for (auto [key, number] : {std::pair("min", &out.min), std::pair("max", &out.max)}) {
+        if (const auto& n = field(value.as_object(), key); n.is_number())
+            *number = n.to_number<std::uint32_t>();
+    }
+    return out;
 }
 
 }  // namespace hexad

@@ -5,7 +5,9 @@
 #include <boost/json.hpp>
 
 #include "base/log.hpp"
+#include "cluster/protocol.hpp"
 #include "ha/json_fields.hpp"
+#include "placement/capacity.hpp"
 
 namespace hexad {
 
@@ -32,6 +34,7 @@ HaManager::HaManager(Parts parts)
       router_(parts.router),
       admission_(parts.admission),
       log_(io_, redundancy_, node_),
+      canary_(timers_.service_down),
       gate_(timers_.gate_timeout, SteadyClock::now()),
       budget_(timers_.automatic_moves),
       timer_(io_),
@@ -57,7 +60,8 @@ HaManager::HaManager(Parts parts)
         }
         options.heartbeat = timers_.heartbeat;
         options.timeout = timers_.peer_timeout;
-        options.hello = {{"version", version_}, {"config", config_.hash}};
+        options.hello = {
+            {"version", version_}, {"config", config_.hash}, {"protocol", to_json(spoken_protocol)}};
         link_ = std::make_unique<PeerLink>(io_, std::move(options));
         link_->status = [this] { return status(); };
         link_->answer = [this](std::string from, json::object request) {
@@ -88,6 +92,7 @@ awaitable<void> HaManager::run() {
     if (link_) link_->start();
     asio::co_spawn(io_, watch_redis(), asio::detached);
     asio::co_spawn(io_, watch_store(), asio::detached);
+    asio::co_spawn(io_, watch_service(), asio::detached);
     watch_clock();
     while (!stopping_) {
         tick();
@@ -158,6 +163,7 @@ void HaManager::watch_clock() {
             router_.close_streams("system-shutdown");
             // What was seen of others is as old.
             redis_.answered = {};
+            pause_canary();
             if (serves_own(state_) && now >= cluster_.lease_until())
                 fence({Step::fence, NodeState::fenced, Reason::isolated, 16});
         }
@@ -195,8 +201,8 @@ bool HaManager::store_answers() const {
     return elapsed(store_answered_, SteadyClock::now()) < 2 * timers_.heartbeat;
 }
 
-std::vector<std::string> HaManager::problems() const {
-    auto out = services_down ? services_down() : std::vector<std::string>{};
+std::vector<std::string> HaManager::problems() {
+    auto out = critical_down();
     if (elapsed(store_answered_, SteadyClock::now()) >= timers_.store_down) out.emplace_back("store");
     return out;
 }
@@ -239,8 +245,10 @@ Situation HaManager::situation() {
             if (const auto* ms = view.told.if_contains("unhealthy_ms"); ms != nullptr && ms->is_int64())
                 s.peer_unhealthy = milliseconds(ms->as_int64());
             s.peer_state = node_state_of(text(view.told, "state")).value_or(NodeState::unknown);
-            s.peer_version_fits = text(view.hello, "version") == version_;
+            s.peer_version_fits = fit(protocol_of(view.hello), spoken_protocol);
             peer_stopping_ = flag(view.told, "stopping");
+            if (const auto* n = view.told.if_contains("sessions"); n != nullptr && n->is_int64())
+                peer_sessions_ = static_cast<std::uint64_t>(n->as_int64());
         }
     }
     frozen_ = !s.redis && (frozen_ || (s.link && !s.peer_redis));
@@ -257,14 +265,15 @@ Situation HaManager::situation() {
         s.peer_held = s.peer_held || home == peer_;
     }
 
-    const auto down = services_down ? services_down() : std::vector<std::string>{};
-    s.services_up = down.empty();
+    s.services_up = critical_down().empty();
     if (s.services_up) {
         services_down_since_ = {};
     } else if (services_down_since_ == SteadyClock::time_point{}) {
         services_down_since_ = now;
     }
-    if (!s.services_up) s.unhealthy = std::max(milliseconds(1), elapsed(services_down_since_, now));
+    // The peer has looked for as long as a service may be down before it says that clients do not get in.
+    if (!s.services_up)
+        s.unhealthy = std::max({milliseconds(1), elapsed(services_down_since_, now), not_serving()});
     // The store has a grace of its own; at its end the node is as unfit as one whose service is down.
     const auto without_store = elapsed(store_answered_, now);
     if (without_store >= timers_.store_down)
@@ -282,9 +291,11 @@ Situation HaManager::situation() {
 
 void HaManager::tick() {
     const auto now = situation();
+    if (!may_judge_peer()) pause_canary();
     alarms(now);
     // What the peer decides by is told at once, not with the next heartbeat.
-    const auto condition = std::tuple(now.redis, now.store, now.unhealthy > milliseconds(0));
+    const auto condition = std::tuple(now.redis, now.store, now.unhealthy > milliseconds(0),
+                                      canary_.verdict() == CanaryJudge::Verdict::not_serving);
     if (condition != told_condition_ && link_ && !peer_.empty()) link_->tell(peer_);
     told_condition_ = condition;
     if (now.redis) asked_take_over_ = false;
@@ -408,7 +419,7 @@ void HaManager::alarms(const Situation& s) {
         if (now) {
             log_.add(kind, std::move(fields));
         } else if (gone != nullptr) {
-            log_.add(gone, {});
+            log_.add(gone, fields.contains("peer") ? json::object{{"peer", fields["peer"]}} : json::object{});
         }
     };
     if (s.paired && link_) {
@@ -417,6 +428,17 @@ void HaManager::alarms(const Situation& s) {
                           elapsed(view.since, SteadyClock::now()) > 2 * timers_.heartbeat;
         if (down || s.link) once(down, told_link_down_, "PeerLinkDown", "PeerLinkUp", {{"peer", peer_}});
     }
+    const auto verdict = canary_.verdict();
+    if (verdict == CanaryJudge::Verdict::not_serving || verdict == CanaryJudge::Verdict::serves) {
+        json::object what{{"peer", peer_}, {"why", canary_.last().why}};
+        what["failing_ms"] = std::int64_t{canary_.failing(SteadyClock::now()).count()};
+        once(verdict == CanaryJudge::Verdict::not_serving, told_not_serving_, "NotServing", "Serving",
+             std::move(what));
+    }
+    const bool refusing = login_refused_at_ != SteadyClock::time_point{} &&
+                          elapsed(login_refused_at_, SteadyClock::now()) < 6 * timers_.peer_timeout;
+    once(refusing, told_sessions_, "SessionLimitReached", "SessionLimitOver",
+         {{"sessions", router_.attached()}, {"limit", sessions_limit()}});
     const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
     const auto at = SteadyClock::now();
     if (s.redis) redis_fresh_at_ = at;
@@ -467,6 +489,32 @@ awaitable<void> HaManager::tell_refused(std::string where, std::string actor, st
         if (room && *room) now = (*room)->epoch;
     }
     log_.add("WriteRefused", {{"where", where}, {"actor", actor}, {"epoch", epoch}, {"epoch_now", now}});
+}
+
+std::uint64_t HaManager::sessions_limit() const {
+    SessionShare share;
+    share.capacity = config_.node(node_)->capacity;
+    if (!peer_.empty() && settings_.high_availability) {
+        share.peer_capacity = config_.node(peer_)->capacity;
+        share.peer_sessions = peer_sessions_;
+        share.alone = serving_.contains(peer_) || !redis_.peer_lease;
+        if (link_ && link_->view(peer_).up && !link_->view(peer_).told.empty()) {
+            const auto& told = link_->view(peer_).told;
+            const auto state = node_state_of(text(told, "state")).value_or(NodeState::unknown);
+            share.alone =
+                share.alone || !takes_clients(state) || flag(told, "draining") || flag(told, "stopping");
+        }
+    }
+    return session_limit(share);
+}
+
+bool HaManager::has_room_for_login() {
+    // Who is between two streams is counted only while he comes back.
+    const auto limit = sessions_limit();
+    if (router_.sessions().size() < limit || router_.attached() < limit) return true;
+    logins_refused_->add();
+    login_refused_at_ = SteadyClock::now();
+    return false;
 }
 
 awaitable<void> HaManager::pause(milliseconds time) {

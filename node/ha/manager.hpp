@@ -13,6 +13,7 @@
 
 #include "base/config.hpp"
 #include "cluster/cluster_backend.hpp"
+#include "ha/canary.hpp"
 #include "ha/event_log.hpp"
 #include "ha/flap_budget.hpp"
 #include "ha/gate.hpp"
@@ -71,12 +72,19 @@ public:
     /// if that is in another group and lets clients in. Empty: here.
     std::string better_host(const std::string& home) const;
 
+    /// Whether one more session may be carried here; if not, it is counted and told. Resumptions are not
+    /// asked.
+    bool has_room_for_login();
+    std::uint64_t sessions_limit() const;
+
     /// Partitions came to this node or left it: the rooms follow.
     std::function<void(const std::string& home, bool ours)> on_partition;
     /// Client listeners are to be opened or closed.
     std::function<void(bool open)> on_clients;
     /// Names of critical services that are down.
     std::function<std::vector<std::string>()> services_down;
+    /// Whether clients were refused since then because there is no room for more connections.
+    std::function<bool(SteadyClock::time_point since)> clients_refused;
 
     /// An administrator's command, `{"command": "failover", "node": "n1", …}`, sent on to the node it is for.
     /// The answer holds `error` if it was refused.
@@ -121,7 +129,15 @@ private:
     bool redis_fresh() const;
     bool store_fresh() const;
     bool store_answers() const;
-    std::vector<std::string> problems() const;
+    std::vector<std::string> problems();
+
+    // canary_watch.cpp: whether the peer serves clients, and whether it says that this node does not
+    awaitable<void> watch_service();
+    bool may_judge_peer() const;
+    void pause_canary();
+    boost::json::value canary_report() const;
+    milliseconds not_serving();
+    std::vector<std::string> critical_down();
 
     // moves.cpp: what takes time; one at once
     awaitable<void> take_own(NodeState to, Reason reason);
@@ -170,6 +186,8 @@ private:
     boost::json::array failover_checks(const std::map<std::string, boost::json::object>& reports,
                                        const std::map<std::string, std::uint64_t>& assigned,
                                        const std::string& from) const;
+    boost::json::value service_of(const std::map<std::string, boost::json::object>& reports,
+                                  const std::string& node) const;
     void register_metrics();
 
     asio::io_context& io_;
@@ -219,11 +237,18 @@ private:
     bool draining_ = false;
     bool stopping_ = false;
     std::string overfull_;
-    bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false;
-    std::tuple<bool, bool, bool> told_condition_{};
+    bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false,
+         told_not_serving_ = false, told_sessions_ = false;
+    std::uint64_t peer_sessions_ = 0;  ///< as it last told
+    Counter* logins_refused_ = nullptr;
+    SteadyClock::time_point login_refused_at_{};
+    std::tuple<bool, bool, bool, bool> told_condition_{};
     SteadyClock::time_point redis_fresh_at_ = SteadyClock::now();
     SteadyClock::time_point refusals_since_{};
     int refusals_ = 0;
+    CanaryJudge canary_;
+    std::uint64_t canary_pauses_ = 0;
+    SteadyClock::time_point not_served_at_{}, not_served_since_{};  ///< as the peer last told
     Gate gate_;
     Gate::Conditions gate_sees_;
     bool gate_known_ = false;  ///< the store was asked

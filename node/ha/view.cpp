@@ -66,7 +66,10 @@ json::object HaManager::status() {
             {"serving", std::move(serving)},
             {"sessions", count(router_.sessions().size())},
             {"active", count(router_.attached())},
+            {"session_limit", sessions_limit()},
             {"version", version_},
+            {"protocol",
+             {{"min", spoken_protocol.min}, {"max", spoken_protocol.max}, {"written", cluster_.protocol()}}},
             {"config", config_.hash},
             {"redis", redis_fresh()},
             {"store", store_answers()},
@@ -78,6 +81,7 @@ json::object HaManager::status() {
             {"lease_age_ms", age},
             {"gate", gate_reason().empty() ? "open" : "waits for " + gate_reason()},
             {"relogin", relogin_report()},
+            {"canary", canary_report()},
             {"links", std::move(links)}};
 }
 
@@ -142,9 +146,9 @@ json::array HaManager::failover_checks(const std::map<std::string, json::object>
                         flag(links.as_object().at(from).as_object(), "up");
     out.push_back(
         check("peer-link", linked || !flag(a, "lives"), "the peer link " + from + " - " + to + " is down"));
-    const bool same = text(a, "version") == text(b, "version") || !flag(a, "lives");
+    const bool fits = fit(protocol_of(a), protocol_of(b)) || !flag(a, "lives");
     out.push_back(
-        check("version", same, from + " runs " + text(a, "version") + ", " + to + " " + text(b, "version")));
+        check("version", fits, from + " runs " + text(a, "version") + ", " + to + " " + text(b, "version")));
     // As it will be once high availability is on, whether it is now or not.
     const auto places = places_of(config_, {assigned, "on"});
     SessionCounts sessions;
@@ -156,6 +160,23 @@ json::array HaManager::failover_checks(const std::map<std::string, json::object>
     const auto full = too_full_for_one(*places.group_of(from), sessions);
     out.push_back(check("room", full.empty(), full + " (--force goes on)"));
     return out;
+}
+
+/// What the other node of its group finds when it logs in to this one: `serves`, or why not. Null: nobody
+/// looks.
+json::value HaManager::service_of(const std::map<std::string, json::object>& reports,
+                                  const std::string& node) const {
+    for (const auto& n : config_.group_of(node)->nodes) {
+        const auto& told = reports.at(n.name);
+        const auto& report = field(told, "canary");
+        if (n.name == node || !flag(told, "lives") || !report.is_object()) continue;
+        const auto& found = report.as_object();
+        const auto why = text(found, "why");
+        const auto& serves = field(found, "serves");
+        if (serves.is_bool()) return json::string(serves.as_bool() ? "serves" : "does not serve: " + why);
+        return json::string(why.empty() ? "not looked at" : "cannot be judged: " + why);
+    }
+    return nullptr;
 }
 
 awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std::uint64_t> assigned) {
@@ -195,10 +216,13 @@ awaitable<std::vector<json::object>> HaManager::nodes(std::map<std::string, std:
             object["capacity_percent"] = n.capacity == 0 ? 0 : 100 * users / n.capacity;
             object["sessions"] = lives ? field(told, "sessions") : json::value(0);
             object["active"] = lives ? field(told, "active") : json::value(0);
+            object["session_limit"] = lives ? field(told, "session_limit") : json::value(nullptr);
             object["version"] = field(told, "version");
+            object["protocol"] = lives ? field(told, "protocol") : json::value(nullptr);
             object["draining"] = lives && flag(told, "draining");
             object["site"] = or_none(n.site);
             object["gate"] = lives ? field(told, "gate") : json::value(nullptr);
+            object["service"] = lives ? service_of(known, n.name) : json::value(nullptr);
             object["relogin"] = lives ? field(told, "relogin") : json::value(nullptr);
             object["lease_age_ms"] = lives ? field(told, "lease_age_ms") : json::value(nullptr);
             out.push_back(std::move(object));
@@ -275,6 +299,10 @@ void HaManager::register_metrics() {
                       "1 for the state this node is in",
                       [this, state] { return state_ == state ? 1.0 : 0.0; });
     }
+    logins_refused_ = &metrics.counter("hexad_c2s_logins_refused_total", "",
+                                       "Logins refused because there are as many sessions as may be");
+    metrics.gauge("hexad_c2s_session_limit", "", "Sessions above which a login is refused",
+                  [this] { return double(sessions_limit()); });
     metrics.gauge("hexad_ha_partitions", "", "Partitions this node serves",
                   [this] { return double(serving_.size()); });
     metrics.gauge("hexad_ha_events_waiting", "", "Events that the store has not taken yet",
@@ -284,6 +312,11 @@ void HaManager::register_metrics() {
         for (const auto& n : group.nodes) {
             if (n.name == node_) continue;
             const auto label = "peer=\"" + n.name + '"';
+            if (n.name == peer_) {
+                metrics.gauge(
+                    "hexad_ha_peer_serves", label, "0 if that node lives, and clients do not get in",
+                    [this] { return canary_.verdict() == CanaryJudge::Verdict::not_serving ? 0.0 : 1.0; });
+            }
             metrics.gauge("hexad_ha_peer_link", label, "1 while heartbeats of that node arrive",
                           [this, name = n.name] { return link_->view(name).up ? 1.0 : 0.0; });
             metrics.gauge(

@@ -29,10 +29,13 @@ std::size_t descriptor_limit() {
     return limit.rlim_cur;
 }
 
-Counter& refused() {
+SteadyClock::time_point last_refused{};
+
+void count_refused() {
     static auto& counter = Metrics::instance().counter(
         "hexad_connections_refused_total", "", "Connections accepted and closed at once for lack of room.");
-    return counter;
+    counter.add();
+    last_refused = SteadyClock::now();
 }
 
 }  // namespace
@@ -93,7 +96,7 @@ awaitable<void> accept_loop(std::shared_ptr<State> state, std::shared_ptr<Accept
             }
             error_code ignored;
             socket.close(ignored);
-            refused().add();
+            count_refused();
             if (!complained)
                 log_warn("connection_refused", {{"reason", "limit of connections or descriptors"}});
             complained = true;
@@ -109,7 +112,7 @@ awaitable<void> accept_loop(std::shared_ptr<State> state, std::shared_ptr<Accept
             typename Acceptor::protocol_type::socket unlucky(state->executor);
             acceptor->non_blocking(true, ec);
             acceptor->accept(unlucky, ec);
-            if (!ec) refused().add();
+            if (!ec) count_refused();
             unlucky.close(ec);
             state->take_spare();
         }
@@ -176,6 +179,10 @@ error_code Listener::listen_local(const std::string& path) {
     start(state_, std::move(acceptor));
     state_->closers.push_back([path] { ::unlink(path.c_str()); });
     return {};
+}
+
+bool Listener::refused_since(SteadyClock::time_point time) {
+    return last_refused != SteadyClock::time_point{} && last_refused >= time;
 }
 
 void Listener::close() {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/clock.hpp"
 #include "io/tls_stream.hpp"
 
 namespace hexad {
@@ -35,6 +36,8 @@ public:
     Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
     /// Listens on a Unix socket with file mode 0600. A socket file that nobody serves is replaced.
     error_code listen_local(const std::string& path);
+    /// Whether a connection was refused since then because of a limit, here or at another listener.
+    static bool refused_since(SteadyClock::time_point time);
     /// Stops accepting and removes socket files; what was accepted goes on.
     void close();
 

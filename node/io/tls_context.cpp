@@ -80,6 +80,8 @@ int choose_certificate(SSL* ssl, int*, void*) {
     auto* ctx = handshake->state->select(name);
     if (ctx == nullptr) return SSL_TLSEXT_ERR_NOACK;
     SSL_set_SSL_CTX(ssl, ctx);
+    if (handshake->state->requires_client(ctx))
+        SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
     return SSL_TLSEXT_ERR_OK;
 }
 
@@ -123,9 +125,11 @@ TlsContext::State::Entry load(const TlsCertificate& certificate, const TlsPolicy
     SSL_CTX_set_tlsext_servername_callback(ctx, choose_certificate);
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, nullptr);
     load_pair(ctx, certificate.chain_file, certificate.key_file);
-    if (!policy.client_ca_file.empty()) {
-        trust(ctx, policy.client_ca_file);
-        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(policy.client_ca_file.c_str()));
+    entry.only_configured = !certificate.only_for.empty();
+    const auto& client_ca = entry.only_configured ? certificate.client_ca_file : policy.client_ca_file;
+    if (!client_ca.empty()) {
+        trust(ctx, client_ca);
+        SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(client_ca.c_str()));
     }
     auto* x509 = SSL_CTX_get0_certificate(ctx);
     entry.info = {certificate.chain_file, tls_dns_names(x509), not_after(x509)};
@@ -142,6 +146,7 @@ TlsContext::State::Entry load(const TlsCertificate& certificate, const TlsPolicy
         }
         entry.configured.push_back(wanted);
     }
+    if (entry.only_configured) entry.configured.push_back(lower(certificate.only_for));
     return entry;
 }
 
@@ -203,12 +208,19 @@ SSL_CTX* TlsContext::State::select(std::string_view name) const {
         if (std::find(entry.configured.begin(), entry.configured.end(), wanted) != entry.configured.end())
             return entry.ctx.get();
     for (const bool wildcard : {false, true}) {
-        for (const auto& entry : entries)
+        for (const auto& entry : entries) {
+            if (entry.only_configured) continue;
             for (const auto& pattern : entry.info.names)
                 if (pattern.starts_with("*.") == wildcard && tls_name_matches(pattern, wanted))
                     return entry.ctx.get();
+        }
     }
     return nullptr;
+}
+
+bool TlsContext::State::requires_client(const SSL_CTX* ctx) const {
+    return std::any_of(entries.begin(), entries.end(),
+                       [ctx](const Entry& entry) { return entry.only_configured && entry.ctx.get() == ctx; });
 }
 
 TlsContext::TlsContext(std::vector<TlsCertificate> certificates, TlsPolicy policy)

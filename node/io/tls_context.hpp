@@ -16,6 +16,10 @@ struct TlsCertificate {
     std::vector<std::string> names;  ///< host and services it must cover; empty = no check
     std::string chain_file;
     std::string key_file;
+    /// Not empty: shown to those alone who ask for this very name, which it need not cover, and who show a
+    /// certificate of `client_ca_file` themselves; nobody else is asked for one.
+    std::string only_for;
+    std::string client_ca_file;
 };
 
 /// What holds for all certificates of a context.

@@ -18,12 +18,15 @@ public:
         std::vector<std::string> configured;
         TlsCertificateInfo info;
         std::shared_ptr<SSL_CTX> ctx;
+        bool only_configured = false;  ///< shown under no other name, and to nobody without a certificate
     };
     std::vector<Entry> entries;
 
     /// Best match for a name; nullptr if none.
     SSL_CTX* select(std::string_view name) const;
     SSL_CTX* first() const { return entries.front().ctx.get(); }
+    /// Whether who is shown this one must show a certificate, too.
+    bool requires_client(const SSL_CTX* ctx) const;
 };
 
 /// What one server handshake needs in OpenSSL's callbacks; reached through the SSL object.

@@ -330,7 +330,7 @@ awaitable<error_code> TlsStream::handshake(const TlsContext& context, TlsAccept 
     SSL_set_ex_data(ssl, tls_handshake_index(), core->handshake_data.get());
     SSL_set_accept_state(ssl);
     using Certificate = TlsAccept::ClientCertificate;
-    if (accept.client_certificate() == Certificate::required) {
+    if (accept.client_certificate() == Certificate::required || state->requires_client(ctx)) {
         SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
     } else if (accept.client_certificate() == Certificate::optional) {
         // An untrusted certificate counts as none; peer_names() looks at the verdict.
@@ -340,7 +340,7 @@ awaitable<error_code> TlsStream::handshake(const TlsContext& context, TlsAccept 
 }
 
 awaitable<error_code> TlsStream::client_handshake(const TlsClientContext& context, std::string expected_name,
-                                                  std::vector<std::string> alpn) {
+                                                  std::vector<std::string> alpn, std::string server_name) {
     const auto core = core_;
     if (const auto ec = co_await drained()) co_return ec;
     core->ssl.reset(SSL_new(context.native()));
@@ -355,9 +355,10 @@ awaitable<error_code> TlsStream::client_handshake(const TlsClientContext& contex
         } else {
             SSL_set1_host(ssl, expected_name.c_str());
             SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-            SSL_set_tlsext_host_name(ssl, expected_name.c_str());
+            if (server_name.empty()) server_name = expected_name;
         }
     }
+    if (!server_name.empty()) SSL_set_tlsext_host_name(ssl, server_name.c_str());
     std::string wire;
     for (const auto& protocol : alpn) {
         wire += static_cast<char>(protocol.size());

@@ -58,9 +58,9 @@ public:
     /// its parser, which holds what came together with `<starttls/>`).
     awaitable<error_code> handshake(const TlsContext& context, TlsAccept accept = TlsAccept());
     /// Client side; `expected_name` (DNS name or IP address) is checked against the certificate and sent as
-    /// SNI.
+    /// SNI unless `server_name` is to be asked for.
     awaitable<error_code> client_handshake(const TlsClientContext& context, std::string expected_name,
-                                           std::vector<std::string> alpn = {});
+                                           std::vector<std::string> alpn = {}, std::string server_name = {});
 
     /// Waits until there are bytes. The view (at most 32 KiB) is valid until the next read() or the end of
     /// this stream. Errors: asio::error::eof when the peer closed in order; operation_aborted after

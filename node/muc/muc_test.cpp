@@ -163,6 +163,20 @@ TEST_CASE("an occupant is put back from what the session log kept", "[muc]") {
     CHECK_FALSE(room.read({room.jid, "s2", "<occupant/>", false}));
 }
 
+TEST_CASE("samples of protocol 1: an occupant", "[muc][protocol-1]") {
+    const std::string sample =
+        "<occupant xmlns='hexad:room' v='1' nick='third &amp; witch' role='visitor' "
+        "jid='hag66@example.test/pda'>"
+        "<presence xmlns='jabber:client'><show>away</show></presence></occupant>";
+    Room room(*Jid::parse("coven@rooms.example.test"));
+    REQUIRE(room.read({room.jid, "s1", sample, false}));
+    const auto* found = room.find_sid("s1");
+    REQUIRE(found != nullptr);
+    CHECK(found->nick == "third & witch");
+    CHECK(found->role == Role::visitor);
+    CHECK(found->sessions.front().presence.child_text("show", ns::client) == "away");
+}
+
 TEST_CASE("an occupant id is stable, and different in another room", "[muc][xep0421]") {
     Room room(*Jid::parse("coven@rooms.example.test"));
     room.config.secret = "one";

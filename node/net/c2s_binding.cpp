@@ -64,6 +64,13 @@ awaitable<void> C2sConnection::bind(const Element& iq) {
     const auto resource = request->child_text("resource", ns::bind);
     if (co_await sent_elsewhere(resource)) co_return;
     if (!co_await may_enter(Entry::login)) co_return;
+    const auto full = account_.with_resource(resource);
+    if (context_->has_room && !context_->has_room(full ? *full : account_)) {
+        log_info("login_refused",
+                 {{"stream", id_}, {"account", account_.to_string()}, {"reason", "sessions"}});
+        answer_error(StanzaError::resource_constraint("this server carries as many sessions as it may"));
+        co_return;
+    }
     step_ = Step::bind;
     binding_ = true;
     auto bound = co_await context_->router.bind(account_, resource, *this);

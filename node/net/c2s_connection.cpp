@@ -52,7 +52,8 @@ C2sConnection::C2sConnection(StreamSocket socket, std::shared_ptr<C2sContext> co
 
 C2sConnection::~C2sConnection() {
     if (session_ && session_->wire == this) session_->detach();
-    --context_->connections;
+    *self_ = nullptr;
+    if (!canary_) --context_->connections;
 }
 
 awaitable<void> C2sConnection::run(bool direct_tls) {
@@ -202,7 +203,8 @@ awaitable<void> C2sConnection::on_header(const Element& header, const std::strin
     header_sent_ = false;
     const auto to = header.attr("to");
     const auto host = Jid::parse(to);
-    if (host && host->local().empty() && host->is_bare() && context_->router.is_local_host(host->domain())) {
+    const bool bare_host = host && host->local().empty() && host->is_bare();
+    if (bare_host && (at_canary_host(host->domain()) || context_->router.is_local_host(host->domain()))) {
         if (!host_.empty() && host_ != host->domain()) {
             send_header(header.attr("from"));
             fail("host-unknown");
@@ -236,6 +238,10 @@ void C2sConnection::send_features() {
     std::string text = "<stream:features>";
     if (!secure()) {
         text += "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>";
+    } else if (canary_) {
+        text += account_.empty() ? "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>"
+                                   "<mechanism>EXTERNAL</mechanism></mechanisms>"
+                                 : "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>";
     } else if (account_.empty()) {
         const ChannelBinding binding{stream_.tls_exporter(), stream_.tls_server_end_point()};
         text += "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>";
@@ -260,7 +266,9 @@ void C2sConnection::send_features() {
 }
 
 awaitable<void> C2sConnection::on_element(Element element) {
-    if (step_ == Step::bound) {
+    if (canary_) {
+        element.ns() == ns::sasl ? canary_sasl(element) : canary_stanza(std::move(element));
+    } else if (step_ == Step::bound) {
         co_await bound(std::move(element));
     } else {
         co_await negotiate(std::move(element));

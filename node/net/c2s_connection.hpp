@@ -50,6 +50,9 @@ private:
     milliseconds waited() const;
     awaitable<void> bound(Element element);
     awaitable<void> enable(const Element& element);
+    bool at_canary_host(std::string_view to);
+    void canary_sasl(const Element& element);
+    void canary_stanza(Element element);
     void send_features();
     void send_header(std::string_view to);
     void fail(std::string_view condition, std::string_view text = {});
@@ -65,6 +68,9 @@ private:
     std::string host_;
     Jid account_;  ///< after authentication
     std::unique_ptr<SaslSession> sasl_;
+    bool canary_ = false;  ///< another node's: no session, not counted
+    /// Outlives its stream in what waits for a commit.
+    std::shared_ptr<C2sConnection*> self_ = std::make_shared<C2sConnection*>(this);
     SessionPtr session_;
     /// The session that this stream could not resume, and how many of its stanzas were handled.
     std::pair<std::string, std::uint64_t> not_resumed_;

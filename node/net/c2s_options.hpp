@@ -30,6 +30,17 @@ struct C2sLimits {
     int max_auth_attempts = 10;  ///< failures of any kind: a client may try all mechanisms that are offered
 };
 
+/// The host at which the other nodes of the cluster look whether clients are served here
+/// (docs/redundancy-groups.md, "The canary"). It has no accounts: who is there proves it by a certificate,
+/// has no session, and may only send messages to itself.
+struct CanaryHost {
+    std::string name;  ///< empty: there is none
+    /// The node that a certificate with these DNS names belongs to; empty: none of this cluster.
+    std::function<std::string(const std::vector<std::string>& names)> node_of;
+    /// Takes the way of a client's stanza, with no effects; answers when it is committed.
+    std::function<void(std::function<void(bool committed)>)> commit;
+};
+
 /// What every client connection of a node shares. Protocol thread.
 struct C2sContext {
     Router& router;
@@ -46,6 +57,10 @@ struct C2sContext {
     /// The host that serves accounts with this home node, if a client of theirs is to go there; else empty.
     std::function<std::string(const std::string& home)> better_host;
     Redirects redirects;
+    CanaryHost canary;
+    /// Whether a client may log in with this address, or there are as many sessions here as may be; empty:
+    /// everybody may.
+    std::function<bool(const Jid& full)> has_room;
 };
 
 }  // namespace hexad

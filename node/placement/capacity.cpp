@@ -1,5 +1,7 @@
 #include "placement/capacity.hpp"
 
+#include <algorithm>
+
 namespace hexad {
 
 namespace {
@@ -16,6 +18,13 @@ std::uint64_t sessions_of(const GroupPlace& group, const SessionCounts& sessions
 }
 
 }  // namespace
+
+std::uint64_t session_limit(const SessionShare& share) {
+    if (share.peer_capacity == 0) return session_capacity(share.capacity);
+    const auto group = session_capacity(std::min(share.capacity, share.peer_capacity));
+    if (share.alone) return group;
+    return std::max(group / 2, group - std::min(group, share.peer_sessions));
+}
 
 std::vector<Fill> fills(const Places& places, const SessionCounts& sessions) {
     std::vector<Fill> out;

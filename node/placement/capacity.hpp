@@ -17,6 +17,17 @@ constexpr std::uint64_t session_capacity(std::uint64_t users) { return users + u
 /// From here on it is an alarm, in percent.
 constexpr std::uint64_t warning_percent = 80;
 
+/// What decides how many sessions a node of a group may carry.
+struct SessionShare {
+    std::uint64_t capacity = 0;       ///< of the node, in users
+    std::uint64_t peer_capacity = 0;  ///< of the other node of a redundant group; 0: there is none
+    bool alone = false;               ///< the other one lets no clients in: this node has the users of both
+    std::uint64_t peer_sessions = 0;  ///< what the other one carries
+};
+/// Above it a login is refused (docs/assignment.md, "How full it is"). A redundant group carries what one of
+/// its nodes carries: half of it is each node's own, and what the other one leaves free.
+std::uint64_t session_limit(const SessionShare& share);
+
 /// How full something is.
 struct Fill {
     std::string what;     ///< `group g1`, `node n1`, `cluster`

@@ -52,6 +52,26 @@ TEST_CASE("one node is too small for both by users or by sessions", "[capacity]"
     CHECK(too_full_for_one(pair(90, 90, false).groups[0], {}).empty());
 }
 
+TEST_CASE("a node alone carries one and a half sessions for each user", "[capacity]") {
+    CHECK(session_limit({25000, 0, false, 0}) == 37500);
+    CHECK(session_limit({25000, 0, true, 0}) == 37500);
+}
+
+TEST_CASE("of a redundant group each node has half, and what the other one leaves", "[capacity]") {
+    CHECK(session_limit({25000, 25000, false, 18750}) == 18750);
+    CHECK(session_limit({25000, 25000, false, 10000}) == 27500);
+    CHECK(session_limit({25000, 25000, false, 0}) == 37500);
+    // The other one has more than its half, as after a fallback; the own half stays.
+    CHECK(session_limit({25000, 25000, false, 30000}) == 18750);
+    CHECK(session_limit({25000, 25000, false, 90000}) == 18750);
+    CHECK(session_limit({25000, 10000, false, 7500}) == 7500);
+}
+
+TEST_CASE("a node that has the users of both has the sessions of both", "[capacity]") {
+    CHECK(session_limit({25000, 25000, true, 37500}) == 37500);
+    CHECK(session_limit({25000, 10000, true, 0}) == 15000);
+}
+
 TEST_CASE("an alarm is raised once its condition has lasted, and is over at once", "[capacity]") {
     using Change = LastingAlarm::Change;
     const auto start = SteadyClock::now();

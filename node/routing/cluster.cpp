@@ -335,7 +335,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
     session->in_read = session->in_submitted = session->in_safe = record.in;
     expect_repeats(session);
     session->detach();
-    if (!decode_state(record.state, *session))
+    if (!decode_state(record.state, session->state))
         log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
     session->restore(claimed);
     session->route = route_entry(session->state, options_.node);

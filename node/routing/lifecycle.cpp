@@ -55,7 +55,7 @@ awaitable<error_code> Router::start() {
         session->restored = true;
         session->in_read = session->in_submitted = session->in_safe = record.in;
         session->detach();
-        if (!decode_state(record.state, *session)) {
+        if (!decode_state(record.state, session->state)) {
             log_warn("session_record_broken", {{"jid", record.jid.to_string()}});
             co_await log_.end(record.sid, record.epoch);
             continue;

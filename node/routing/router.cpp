@@ -217,7 +217,7 @@ SessionRecord Router::record_of(const SessionPtr& session) const {
     record.phase = session->phase;
     record.resumable = session->resumable;
     record.until = session->until;
-    record.state = encode_state(*session);
+    record.state = encode_state(session->state);
     return record;
 }
 

@@ -246,8 +246,8 @@ using SessionPtr = std::shared_ptr<Session>;
 
 /// SessionState ⇄ SessionRecord.state. decode leaves sid, jid, account and epoch alone; false if the bytes
 /// are broken.
-std::string encode_state(const Session& session);
-bool decode_state(const std::string& bytes, Session& session);
+std::string encode_state(const SessionState& state);
+bool decode_state(const std::string& bytes, SessionState& state);
 /// The route entry that follows from the state.
 RouteEntry route_entry(const SessionState& state, const std::string& node);
 

@@ -3,8 +3,7 @@
 
 namespace hexad {
 
-std::string encode_state(const Session& session) {
-    const auto& state = session.state;
+std::string encode_state(const SessionState& state) {
     wire::SessionState message;
     if (!state.presence.empty()) message.set_presence(state.presence);
     message.set_priority(state.priority);
@@ -18,10 +17,9 @@ std::string encode_state(const Session& session) {
     return message.SerializeAsString();
 }
 
-bool decode_state(const std::string& bytes, Session& session) {
+bool decode_state(const std::string& bytes, SessionState& state) {
     wire::SessionState message;
     if (!message.ParseFromString(bytes)) return false;
-    auto& state = session.state;
     state.presence = message.presence();
     state.priority = static_cast<std::int8_t>(message.priority());
     state.available = message.available();

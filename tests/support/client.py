@@ -255,15 +255,18 @@ class Client:
         self.receives(f"<proceed xmlns='{TLS}'/>")
         return self.wraps()
 
-    def wraps(self, alpn=None):
-        """TLS on the socket. Certificates are the business of other tests."""
+    def wraps(self, alpn=None, name=None, certificate=None):
+        """TLS on the socket, asking for `name`, with a certificate of our own (chain, key) if one is given. The server's
+        certificate is the business of other tests."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         if alpn:
             context.set_alpn_protocols([alpn])
+        if certificate:
+            context.load_cert_chain(*certificate)
         self.socket.settimeout(TIMEOUT)
-        self.socket = context.wrap_socket(self.socket, server_hostname=self.domain)
+        self.socket = context.wrap_socket(self.socket, server_hostname=name or self.domain)
         return self
 
     def endpoint_binding(self):
