@@ -276,7 +276,9 @@ bool Router::decide_iq(Stanza& stanza, const SessionPtr& session,
         target = to.local().empty() ? Target::server() : Target::account();
         if (!to.local().empty()) {
             account = accounts_.find(to);
-            if (!account || ModuleContext::blocks(*account, stanza.from)) {
+            if (!account) {
+                target = Target::missing_account();
+            } else if (ModuleContext::blocks(*account, stanza.from)) {
                 refuse(stanza, session, StanzaError::service_unavailable(), batch);
                 return true;
             }
