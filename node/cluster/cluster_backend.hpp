@@ -28,6 +28,7 @@ struct ClusterOptions {
 
 /// What this node learns from the cluster's streams, in their one order. Protocol thread.
 struct ClusterEvents {
+    /// Position 0: it waits behind the session's login backlog.
     std::function<void(const std::string& sid, const LogEntry&)> entry;
     std::function<void(const RouteChange&, std::uint64_t version)> route;
     std::function<void(const Notice&)> notice;
@@ -175,6 +176,7 @@ private:
     awaitable<bool> inspect_routes(Inspection& out);
     awaitable<bool> inspect_rooms(Inspection& out);
     awaitable<bool> wait_active(milliseconds time);
+    awaitable<bool> was_trusted();
     awaitable<bool> take_part();
     void fence(std::uint64_t generation);
     void distrust();

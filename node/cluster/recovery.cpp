@@ -11,6 +11,8 @@ namespace hexad {
 
 namespace {
 
+constexpr milliseconds orphans_within{10000};
+
 void write_origins(MsgpackWriter& w, const Origins& origins) {
     w.text("origins").array(static_cast<std::uint32_t>(origins.all().size()));
     for (const auto& [source, value] : origins.all()) w.array(2).text(source).number(value);
@@ -19,7 +21,7 @@ void write_origins(MsgpackWriter& w, const Origins& origins) {
 std::string encode_carried(const CarriedSession& session, std::uint64_t route_version) {
     const auto& r = session.record;
     MsgpackWriter w;
-    w.map(19);
+    w.map(20);
     w.text("sid").text(r.sid).text("jid").text(r.jid.to_string()).text("acc").text(std::to_string(r.account));
     w.text("g").text(std::to_string(r.epoch.g)).text("e").text(std::to_string(r.epoch.e));
     w.text("in").number(r.in).text("last").number(r.last);
@@ -27,8 +29,7 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
     w.text("till").text(micros(r.until));
     w.text("res").text(r.resumable ? "1" : "0").text("state").text(r.state);
     w.text("fill").text(std::to_string(session.filled));
-    w.text("entries").array(static_cast<std::uint32_t>(session.entries.size()));
-    for (const auto& entry : session.entries) {
+    const auto write = [&](std::uint32_t fields, const LogEntry& entry) {
         LogAppend append;
         append.origin = entry.origin;
         append.stanza_id = entry.stanza_id;
@@ -36,9 +37,16 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
         append.co_targets = entry.co_targets;
         append.owner = r.account;
         append.xml = entry.xml;
-        w.array(4).text(codec::encode(append)).text(entry.origin.source);
-        w.number(Origins::value_of(entry.origin)).number(entry.number);
+        w.array(fields).text(codec::encode(append)).text(entry.origin.source);
+        w.number(Origins::value_of(entry.origin));
+    };
+    w.text("entries").array(static_cast<std::uint32_t>(session.entries.size()));
+    for (const auto& entry : session.entries) {
+        write(4, entry);
+        w.number(entry.number);
     }
+    w.text("held").array(static_cast<std::uint32_t>(session.held.size()));
+    for (const auto& entry : session.held) write(3, entry);
     write_origins(w, session.origins);
     RouteChange route;
     route.account = r.jid.bare();
@@ -178,6 +186,7 @@ awaitable<bool> ClusterBackend::wait_open(bool fresh) {
 
 /// Sessions that Redis says this node carries, and that it knows nothing of: their end was lost.
 awaitable<void> ClusterBackend::end_orphans() {
+    if (!co_await wait_active(orphans_within)) co_return;
     const auto sids = co_await sessions_of(options_.node);
     if (!sids) co_return;
     const auto mine = events.carried_sids();

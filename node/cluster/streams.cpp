@@ -165,6 +165,10 @@ void ClusterBackend::handle(const std::string& kind, const std::string& data) {
         if (!decoded || in.failed()) return;
         decoded->entry.position = position;
         events.entry(sid, decoded->entry);
+    } else if (kind == "held" && count == 2) {
+        const auto sid = in.text();
+        const auto decoded = codec::decode_entry(in.text());
+        if (decoded && !in.failed()) events.entry(sid, decoded->entry);
     } else if (kind == "route" && count == 3) {
         in.text();
         const auto version = in.number();

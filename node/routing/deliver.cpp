@@ -185,7 +185,7 @@ awaitable<void> Router::fill(SessionPtr session) {
         wait = milliseconds(10);
         session->filled = std::max(session->filled, filled->batch);
         for (const auto& entry : filled->entries) session->entry(entry);
-        if (filled->finished) session->mode = SessionMode::live;
+        if (filled->finished) session->goes_live();
     }
     session->filling_now = false;
     if (std::exchange(session->more_backlog, false) && !session->closing)

@@ -3,6 +3,7 @@
 it gets them, each once, and what comes afterwards behind them. A client that comes while its session ends learns how much of
 what it sent was handled."""
 import pathlib
+import socket
 import sys
 import threading
 import time
@@ -63,6 +64,47 @@ def comes_while_it_ends(checks, lab):
     checks.that("a client that comes while its session ends learns what was handled", told is True, str(told))
 
 
+def held_when_redis_is_emptied(checks, lab):
+    """What a session left waits for another one whose client is away too, and newer messages wait behind it: in Redis and in
+    the memory of that session's node."""
+    one, two = (node["address"] for node in lab.status["nodes"])
+    user, friend = lab.users("n1")[ACCOUNTS + 1], lab.users("n2")[1]
+    sender = logged_in(lab, two, friend, "sender")
+
+    def sends(*texts):
+        for text in texts:
+            sender.sends_raw(f"<message to='{user['jid']}' type='chat'><body>{text}</body></message>")
+        sender.settles()
+
+    phone = logged_in(lab, one, user, "phone")
+    phone.manages_stream(window=2)
+    available(phone)
+    phone.drops()
+    sends("0", "1")
+    laptop = logged_in(lab, two, user, "laptop")
+    sid = laptop.manages_stream(window=60).get("id")
+    available(laptop)
+    laptop.settles()
+    handled = laptop.handled
+    laptop.drops()
+    time.sleep(4)
+    sends("2", "3", "4")
+    time.sleep(3)  # until every node has told that it has read them
+    redis = next(s for s in lab.status["services"] if s["name"] == "redis")
+    with socket.create_connection((redis["address"], redis["port"]), 5) as connection:
+        connection.sendall(b"FLUSHALL\r\n")
+        connection.recv(100)
+    back = authenticated(lab, one, user, "back")
+    back.handled, back.counts = handled, True
+    back.sends_raw(f"<resume xmlns='urn:xmpp:sm:3' h='{handled}' previd='{sid}'/>")
+    back.receives("<resumed xmlns='urn:xmpp:sm:3'/>", timeout=20)
+    try:
+        eventually(lambda: len(bodies(back)) >= 5, 10)
+    except AssertionError:
+        pass
+    checks.that("what waits behind such messages survives that Redis is emptied", bodies(back) == list("01234"), str(bodies(back)))
+
+
 def main(checks, lab):
     one, two = (node["address"] for node in lab.status["nodes"])
     sender = logged_in(lab, two, lab.users("n2")[0], "sender")
@@ -99,4 +141,5 @@ def main(checks, lab):
 
 with Checks() as checks, Lab("--nodes", "2", "--users", "30", "--password", "pencil") as lab:
     main(checks, lab)
+    held_when_redis_is_emptied(checks, lab)
     comes_while_it_ends(checks, lab)

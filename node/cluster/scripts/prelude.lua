@@ -45,6 +45,7 @@ local function append(a)
   local value = string.format('%.0f', a.n * 4096 + a.sub)
   if r[2] == 'filling' and a.held then
     redis.call('XADD', s .. ':held', '*', 'e', a.e, 's', a.src, 'v', value)
+    publish(r[1], 'held', cmsgpack.pack({a.t, a.e}))  -- the carrier's memory is the second place
     return 0
   end
   local l = redis.call('HINCRBY', s, 'L', 1)
