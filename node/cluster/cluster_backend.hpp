@@ -31,6 +31,8 @@ struct ClusterEvents {
     /// Position 0: it waits behind the session's login backlog.
     std::function<void(const std::string& sid, const LogEntry&)> entry;
     std::function<void(const RouteChange&, std::uint64_t version)> route;
+    /// A resource that went away so long ago, before this node read the streams.
+    std::function<void(const Jid& full, milliseconds ago)> gone;
     std::function<void(const Notice&)> notice;
     std::function<void(const RoomInput&, std::uint64_t position)> room_input;
     /// A session has another carrier; `lost`: it was ours.

@@ -213,6 +213,7 @@ void CommitPipeline::advance(const std::string& lane) {
         const auto item = waiting[i];
         if (item->answered || item->sent || item->unlogged) continue;
         if (!may_go(item)) break;
+        if (item->batch.withdrawn && *item->batch.withdrawn) item->outcome.status = CommitStatus::not_owner;
         if (item->outcome.status != CommitStatus::ok) {
             item->answered = true;
             continue;

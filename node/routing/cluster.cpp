@@ -34,6 +34,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         apply_route(change);
         routes_.set_version(change.account, version);
     };
+    events.gone = [this](const Jid& full, milliseconds ago) { remember_gone(full, ago); };
     events.notice = [this](const Notice& notice) { deliver_notice(notice); };
     events.room_input = [this](const RoomInput& input, std::uint64_t position) {
         RoomInputArrived event{input, position};

@@ -171,6 +171,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     batch.routes.push_back(std::move(change));
     batch.sessions.push_back(record_of(session));
     batch.sessions.back().fresh = true;
+    batch.withdrawn = session->given_up;
     if (!co_await committed(*this, io_, std::move(batch))) {
         forget(session);
         co_return StanzaError::try_again();
@@ -392,7 +393,7 @@ void Router::set_inactive(const SessionPtr& session, bool inactive) {
 
 void Router::begin_end(const SessionPtr& session) {
     if (session->closing) return;
-    session->closing = true;
+    session->closing = *session->given_up = true;
     if (committer_.never_refuses()) {
         // From here on nothing is routed to it; what was decided before is in its log before the log is
         // closed.

@@ -164,7 +164,7 @@ private:
     void deliver(Batch& batch, const CommitOutcome& outcome, const std::vector<Session::SlotPtr>& slots);
     void deliver_notice(const Notice& notice);
     void apply_route(const RouteChange& change);
-    void remember_gone(const Jid& full);
+    void remember_gone(const Jid& full, milliseconds ago = milliseconds(0));
     /// Messages of this account went to the offline store while others of its sessions are there: the one
     /// that a message to the bare JID would reach first takes them as a login does. For the node that carries
     /// it.

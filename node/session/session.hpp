@@ -91,7 +91,9 @@ public:
     bool resumable = false;  ///< with resume
     bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
-    bool replaced = false;   ///< ended by a new session of the same full JID, which has its availability
+    /// Its client went before it was bound: the bind that still waits for Redis is not made.
+    std::shared_ptr<bool> given_up = std::make_shared<bool>(false);
+    bool replaced = false;  ///< ended by a new session of the same full JID, which has its availability
     bool inherits_presence = false;  ///< contacts still see the session it replaced
     bool leaving = false;            ///< its client is about to be sent to another node: nothing more is read
     bool filling_now = false;

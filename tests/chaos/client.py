@@ -393,7 +393,8 @@ class Client:
             return
         body = element.findtext(CLIENT + "body")
         if body in self.records.sent:
-            self.records.received.append(Receipt(body, self.device, self.session.jid, via, time.time()))
+            delayed = element.find("{urn:xmpp:delay}delay") is not None
+            self.records.received.append(Receipt(body, self.device, self.session.jid, via, time.time(), delayed))
 
     def _presence(self, element):
         kind, sender = element.get("type"), element.get("from", "")

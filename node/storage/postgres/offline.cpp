@@ -5,6 +5,7 @@
 
 #include "base/log.hpp"
 #include "storage/postgres/transaction.hpp"
+#include "storage/sql/delay.hpp"
 #include "storage/sql/values.hpp"
 
 namespace hexad::postgres {
@@ -115,6 +116,9 @@ Result<bool> put_back_offline(Connection& db, AccountId owner, const SessionToke
     db.run(mark_done, sid, static_cast<std::int64_t>(filled), now());
     db.run("UPDATE offline SET state=0, sid=NULL, batch=0 WHERE sid=?1 AND state=1", sid);
     for (const auto& row : due) {
+        auto taken = db.query("SELECT ts FROM archive WHERE owner=?1 AND stanza_id=?2", owner, row.stanza_id);
+        const auto at = taken.next() ? sql::from_micros(taken.integer(0)) : row.at;
+        const auto xml = row.xml ? sql::with_delay(*row.xml, jid.domain(), at) : std::string();
         // The place of the first writing stays: that is where the message belongs.
         db.send(
             "INSERT INTO offline(owner, stanza_id, ord, sender, ts, xml) VALUES(?1, ?2, coalesce((SELECT seq "
@@ -122,8 +126,7 @@ Result<bool> put_back_offline(Connection& db, AccountId owner, const SessionToke
             "archive WHERE owner=?1 AND stanza_id=?2), nextval('archive_seq_seq')), ?3, ?4, ?5) ON "
             "CONFLICT(owner, "
             "stanza_id) DO UPDATE SET state=0, sid=NULL, batch=0, xml=excluded.xml",
-            owner, row.stanza_id, row.from.to_string(), sql::to_micros(row.at),
-            row.xml ? std::string_view(*row.xml) : std::string_view{});
+            owner, row.stanza_id, row.from.to_string(), sql::to_micros(at), xml);
     }
     db.send(
         "INSERT INTO sm_tomb VALUES(?1,?2,?3,?4) ON CONFLICT(sid) DO UPDATE SET inbound=excluded.inbound, "
