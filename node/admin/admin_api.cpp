@@ -241,7 +241,8 @@ public:
         }
         if (what != "" && what != "review" && what != "explain")
             co_return fault(404, "no such view: " + what);
-        co_return co_await at_desk(what.empty() ? "status" : what, std::move(given));
+        if (what.empty()) what = "status";
+        co_return co_await at_desk(std::move(what), std::move(given));
     }
 
     /// POST /v1/sync {"kind": …, "agreement": …, "run": …}: for the agent to do.

@@ -92,13 +92,15 @@ std::string ClusterBackend::encode(const Batch& b, const std::string& spill) con
     for (const auto& c : b.routes) {
         RouteChange kept = c;
         kept.broadcast.clear();
-        w.map(6)
+        const bool gone = !c.broadcast.empty() && (c.ended || !c.entry.available);
+        w.map(7)
             .text("u")
             .text(c.account.to_string())
             .text("sid")
             .text(c.entry.sid)
             .text("ended")
             .boolean(c.ended);
+        w.text("gone").text(gone ? c.entry.jid.to_string() : std::string());
         w.text("moves")
             .boolean(c.moves_version)
             .text("entry")

@@ -157,16 +157,25 @@ Result<ClaimedSession, ClaimRefusal> ClusterBackend::read_claim(const std::strin
         decoded->entry.number = static_cast<std::uint32_t>(to_number(item.items[1].text));
         out.entries.push_back(std::move(decoded->entry));
     }
+    for (const auto& item : reply.items[3].items) {
+        if (auto decoded = codec::decode_entry(item.text)) out.held.push_back(std::move(decoded->entry));
+    }
     return out;
 }
 
 awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::claim(std::string sid, AccountId account,
                                                                       std::string) {
-    std::vector<std::string> words{sid, std::to_string(account), "resume", "", ""};
-    if (!co_await wait_active(resume_patience)) co_return ClaimRefusal::unavailable;
-    const auto reply = co_await run(scripts_->claim, std::move(words));
-    if (!reply || reply->is_error()) co_return ClaimRefusal::unavailable;
-    co_return read_claim(sid, *reply);
+    const auto deadline = SteadyClock::now() + resume_patience;
+    for (;;) {
+        const auto left = std::chrono::duration_cast<milliseconds>(deadline - SteadyClock::now());
+        if (!co_await wait_active(left)) co_return ClaimRefusal::unavailable;
+        std::vector<std::string> words{sid, std::to_string(account), "resume", "", ""};
+        const auto reply = co_await run(scripts_->claim, std::move(words));
+        const auto what = reply ? verdict(*reply) : std::string();
+        if (reply && reply->is_error()) co_return ClaimRefusal::unavailable;
+        if (reply && what != "GEN" && what != "LEASE") co_return read_claim(sid, *reply);
+        distrust();
+    }
 }
 
 awaitable<Result<ClaimedSession, ClaimRefusal>> ClusterBackend::adopt(std::string sid, std::string from,
@@ -207,7 +216,7 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
     if (verdict(ready) != "OK") co_return StorageError::unavailable;
     const auto account = static_cast<AccountId>(to_number(ready->items[1].text));
     const auto filled = to_number(ready->items[2].text);
-    const auto taken = co_await offline_.take(account, sid, filled);
+    const auto taken = co_await offline_.take(account, {sid, epoch}, filled);
     if (!taken) co_return StorageError::unavailable;
     fail_point("backlog-taken");
     MsgpackWriter rows;
@@ -241,19 +250,14 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
 
 awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch epoch, Batch farewell) {
     Ended out;
-    std::vector<std::string> ask{"HMGET", key("s", sid), "acc", "jid"};
-    const auto record = co_await commands_.ask(std::move(ask));
-    if (!record || record->items.size() != 2) co_return StorageError::unavailable;
-    if (record->items[0].text.empty()) co_return out;  // somebody else has ended it
-    const auto account = static_cast<AccountId>(to_number(record->items[0].text));
-    const auto jid = Jid::parse(record->items[1].text);
-    if (!jid) co_return out;
     for (;;) {
-        std::vector<std::string> bare{jid->bare().to_string()};
-        const auto ending = co_await run_owned(scripts_->ending, sid, epoch, std::move(bare));
+        const auto ending = co_await run_owned(scripts_->ending, sid, epoch, {});
         if (!ending) co_return StorageError::unavailable;
-        if (verdict(*ending) != "OK") co_return out;  // claimed by another node
+        if (verdict(*ending) != "OK") co_return out;  // another node has claimed it, or ended it
         fail_point("ending");
+        const auto account = static_cast<AccountId>(to_number(ending->items[7].text));
+        const auto jid = Jid::parse(ending->items[8].text);
+        if (!jid) co_return out;
         std::vector<std::string> live;
         for (const auto& other : ending->items[5].items) live.push_back(other.text);
         std::vector<OfflineRow> due;
@@ -278,7 +282,7 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
             out.stored.push_back(row.stanza_id);
             due.push_back(std::move(row));
         }
-        if (!co_await offline_.put_back(account, sid, *jid, to_number(ending->items[2].text),
+        if (!co_await offline_.put_back(account, {sid, epoch}, *jid, to_number(ending->items[2].text),
                                         to_number(ending->items[3].text), std::move(due))) {
             co_return StorageError::unavailable;
         }
@@ -297,6 +301,15 @@ awaitable<Result<std::optional<SessionTomb>>> ClusterBackend::tomb(std::string s
     co_return co_await offline_.tomb(std::move(sid));
 }
 
+/// After reads without a script: whether they read the Redis that this node trusts, and not one that has just
+/// come back empty.
+awaitable<bool> ClusterBackend::was_trusted() {
+    std::vector<std::string> ask{"HMGET", prefix_ + "gen", "g", "state"};
+    const auto gen = co_await commands_.ask(std::move(ask));
+    co_return active_&& gen && gen->items.size() == 2 && to_number(gen->items[0].text) == generation_ &&
+        gen->items[1].text == "open";
+}
+
 awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox(Jid room,
                                                                                  std::uint64_t position,
                                                                                  std::size_t limit) {
@@ -307,7 +320,7 @@ awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox
                                    "COUNT",
                                    std::to_string(limit)};
     const auto reply = co_await commands_.ask(std::move(words));
-    if (!reply || reply->is_error()) co_return StorageError::unavailable;
+    if (!reply || reply->is_error() || !co_await was_trusted()) co_return StorageError::unavailable;
     std::vector<RoomEntry> out;
     for (const auto& item : reply->items) {
         auto input = codec::decode_room_input(item.items[1].items[1].text);
@@ -334,7 +347,8 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
     const auto at = co_await commands_.ask(std::move(position));
     std::vector<std::string> occupants{"HGETALL", name + ":occ"};
     const auto all = co_await commands_.ask(std::move(occupants));
-    if (!at || !all || at->is_error() || all->is_error()) co_return StorageError::unavailable;
+    if (!at || !all || at->is_error() || all->is_error() || !co_await was_trusted())
+        co_return StorageError::unavailable;
     RoomState out;
     for (std::size_t i = 0; i + 1 < at->items.size(); i += 2) {
         const auto& field = at->items[i].text;
@@ -354,7 +368,7 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
 awaitable<Result<std::vector<Jid>>> ClusterBackend::active_rooms() {
     std::vector<std::string> words{"SMEMBERS", prefix_ + "rooms"};
     const auto reply = co_await commands_.ask(std::move(words));
-    if (!reply || reply->is_error()) co_return StorageError::unavailable;
+    if (!reply || reply->is_error() || !co_await was_trusted()) co_return StorageError::unavailable;
     std::vector<Jid> out;
     for (const auto& item : reply->items) {
         if (auto jid = Jid::parse(item.text)) out.push_back(std::move(*jid));
@@ -367,7 +381,7 @@ awaitable<Result<std::vector<LogEntry>>> ClusterBackend::entries_after(std::stri
     std::vector<std::string> words{"XRANGE", key("s", sid) + ":log", '(' + std::to_string(position) + "-0",
                                    "+"};
     const auto reply = co_await commands_.ask(std::move(words));
-    if (!reply || reply->is_error()) co_return StorageError::unavailable;
+    if (!reply || reply->is_error() || !co_await was_trusted()) co_return StorageError::unavailable;
     std::vector<LogEntry> out;
     for (const auto& item : reply->items) {
         auto decoded = codec::decode_entry(item.items[1].items[1].text);

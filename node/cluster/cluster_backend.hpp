@@ -28,8 +28,11 @@ struct ClusterOptions {
 
 /// What this node learns from the cluster's streams, in their one order. Protocol thread.
 struct ClusterEvents {
+    /// Position 0: it waits behind the session's login backlog.
     std::function<void(const std::string& sid, const LogEntry&)> entry;
     std::function<void(const RouteChange&, std::uint64_t version)> route;
+    /// A resource that went away so long ago, before this node read the streams.
+    std::function<void(const Jid& full, milliseconds ago)> gone;
     std::function<void(const Notice&)> notice;
     std::function<void(const RoomInput&, std::uint64_t position)> room_input;
     /// A session has another carrier; `lost`: it was ours.
@@ -175,11 +178,13 @@ private:
     awaitable<bool> inspect_routes(Inspection& out);
     awaitable<bool> inspect_rooms(Inspection& out);
     awaitable<bool> wait_active(milliseconds time);
+    awaitable<bool> was_trusted();
     awaitable<bool> take_part();
     void fence(std::uint64_t generation);
     void distrust();
     awaitable<void> keep_lease();
     awaitable<bool> renew();
+    awaitable<void> watch_spills();
     awaitable<void> tail();
     void handle(const std::string& kind, const std::string& data);
     void set_active(bool active);

@@ -228,7 +228,7 @@ awaitable<Result<std::vector<std::string>>> ClusterBackend::sessions_of(std::str
     std::vector<std::vector<std::string>> gets;
     for (const auto& sid : all->items) gets.push_back({"HGET", key("s", sid.text), "node"});
     const auto carriers = co_await ask_all(std::move(gets));
-    if (!carriers) co_return StorageError::unavailable;
+    if (!carriers || !co_await was_trusted()) co_return StorageError::unavailable;
     std::vector<std::string> out;
     for (std::size_t i = 0; i < all->items.size(); ++i) {
         if ((*carriers)[i].text == node) out.push_back(all->items[i].text);

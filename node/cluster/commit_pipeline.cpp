@@ -141,11 +141,9 @@ void CommitPipeline::stored(const std::vector<ItemPtr>& group, const std::vector
             if (statuses[i] != CommitStatus::ok)
                 log_warn("following_rows_refused", {{"source", item->batch.origin.source}});
         } else if (item->spilled) {
-            spilled_rows_ -= rows_of(item->batch);
-            spilled_bytes_ -= item->bytes;
-            if (spilled_rows_ == 0) calls_.drained();
             if (statuses[i] != CommitStatus::ok)
                 log_warn("spilled_rows_refused", {{"source", item->batch.origin.source}});
+            spill_stored(item);
         } else if (!item->answered) {
             item->outcome.status = statuses[i];
             if (statuses[i] == CommitStatus::not_owner && calls_.refused)
@@ -154,6 +152,28 @@ void CommitPipeline::stored(const std::vector<ItemPtr>& group, const std::vector
     }
     for (const auto& item : group) advance(item->lane);
     pump();
+}
+
+/// Rows whose script passed are due even if the session has gone to another node since, whose fence left the
+/// offline ones out.
+void CommitPipeline::spill_stored(const ItemPtr& item) {
+    if (!item->spilled || !item->stored || !item->answered) return;
+    const bool passed = item->outcome.status == CommitStatus::ok;
+    if (passed && !item->batch.offline.empty() && !item->batch.origin.source.empty()) {
+        auto rows = std::make_shared<Batch>();
+        rows->offline = item->batch.offline;
+        writer_.write({rows.get()}, [self = self_, rows, item](const auto&) {
+            if (*self != nullptr) (*self)->spill_over(item);
+        });
+    } else {
+        spill_over(item);
+    }
+}
+
+void CommitPipeline::spill_over(const ItemPtr& item) {
+    spilled_rows_ -= rows_of(item->batch);
+    spilled_bytes_ -= item->bytes;
+    if (spilled_rows_ == 0) calls_.drained();
 }
 
 void CommitPipeline::store_state(bool up) {
@@ -193,6 +213,7 @@ void CommitPipeline::advance(const std::string& lane) {
         const auto item = waiting[i];
         if (item->answered || item->sent || item->unlogged) continue;
         if (!may_go(item)) break;
+        if (item->batch.withdrawn && *item->batch.withdrawn) item->outcome.status = CommitStatus::not_owner;
         if (item->outcome.status != CommitStatus::ok) {
             item->answered = true;
             continue;
@@ -279,6 +300,7 @@ void CommitPipeline::answered(const ItemPtr& item, Result<RedisReply> reply) {
         return;
     }
     item->answered = true;
+    spill_stored(item);
     release(item->lane);
 }
 
@@ -368,9 +390,11 @@ void CommitPipeline::refuse_all() {
     output_bytes_ = 0;
     std::vector<std::string> lanes;
     for (const auto& [seq, item] : items_) {
+        const bool open = !item->answered;
         item->answered = true;
         item->unlogged = false;
         item->outcome.status = CommitStatus::not_owner;
+        if (open) spill_stored(item);
         lanes.push_back(item->lane);
     }
     for (const auto& lane : lanes) release(lane);

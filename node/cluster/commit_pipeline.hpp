@@ -63,6 +63,8 @@ public:
     void stop() { stopping_ = true; }
     void store_state(bool up);
     bool store_up() const { return store_up_; }
+    /// Rows that went with a script and are not in the store yet.
+    std::size_t spilled() const { return spilled_rows_; }
     /// Of batches on their way, and of rows that follow.
     std::size_t pending_bytes() const { return pending_bytes_ + following_bytes_; }
 
@@ -86,6 +88,8 @@ private:
     void pump();
     void write(std::vector<ItemPtr> group);
     void stored(const std::vector<ItemPtr>& group, const std::vector<CommitStatus>& statuses);
+    void spill_stored(const ItemPtr& item);
+    void spill_over(const ItemPtr& item);
     void advance(const std::string& lane);
     bool may_go(const ItemPtr& item);
     void send(const ItemPtr& item);

@@ -109,8 +109,10 @@ awaitable<bool> ClusterBackend::inspect_sessions(Inspection& out) {
             continue;
         }
         const auto& node = record[1].text;
-        out.sessions[sid] = {
-            node, {to_number(record[2].text), to_number(record[3].text)}, record[5].text == "ending"};
+        out.sessions[sid] = {node,
+                             {to_number(record[2].text), to_number(record[3].text)},
+                             record[5].text == "ending",
+                             record[6].text == "live" && record[5].text == "attached"};
         if (record[5].text == "ending")
             out.findings.insert(
                 {"session-ending", sid, record[0].text + " does not come to its end at " + node});
@@ -161,8 +163,13 @@ awaitable<bool> ClusterBackend::inspect_routes(Inspection& out) {
                 if (!route.items[i].text.starts_with("s:")) continue;
                 const auto sid = route.items[i].text.substr(2);
                 routed.insert(sid);
-                if (!out.sessions.contains(sid))
+                const auto carried = out.sessions.find(sid);
+                if (carried == out.sessions.end())
                     out.findings.insert({"route-ghost", sid, page->items[1].items[r].text});
+                const auto change = codec::decode_route(route.items[i + 1].text);
+                if (change && change->entry.available && change->entry.priority >= 0 &&
+                    carried != out.sessions.end() && carried->second.live)
+                    out.reached.insert(change->account.to_string());
             }
         }
     } while (cursor != "0");

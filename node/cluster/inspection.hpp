@@ -30,8 +30,10 @@ struct Inspection {
         std::string node;
         Epoch epoch;
         bool ending = false;
+        bool live = false;  ///< its client is there and has its login backlog
     };
     std::map<std::string, Carried> sessions;  ///< by sid
+    std::set<std::string> reached;            ///< accounts that a message reaches now, by bare JID
     std::size_t entries = 0;                  ///< in all logs
     std::size_t rooms = 0;
     std::set<Finding> findings;

@@ -11,6 +11,8 @@ namespace hexad {
 
 namespace {
 
+constexpr milliseconds orphans_within{10000};
+
 void write_origins(MsgpackWriter& w, const Origins& origins) {
     w.text("origins").array(static_cast<std::uint32_t>(origins.all().size()));
     for (const auto& [source, value] : origins.all()) w.array(2).text(source).number(value);
@@ -19,7 +21,7 @@ void write_origins(MsgpackWriter& w, const Origins& origins) {
 std::string encode_carried(const CarriedSession& session, std::uint64_t route_version) {
     const auto& r = session.record;
     MsgpackWriter w;
-    w.map(19);
+    w.map(20);
     w.text("sid").text(r.sid).text("jid").text(r.jid.to_string()).text("acc").text(std::to_string(r.account));
     w.text("g").text(std::to_string(r.epoch.g)).text("e").text(std::to_string(r.epoch.e));
     w.text("in").number(r.in).text("last").number(r.last);
@@ -27,8 +29,7 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
     w.text("till").text(micros(r.until));
     w.text("res").text(r.resumable ? "1" : "0").text("state").text(r.state);
     w.text("fill").text(std::to_string(session.filled));
-    w.text("entries").array(static_cast<std::uint32_t>(session.entries.size()));
-    for (const auto& entry : session.entries) {
+    const auto write = [&](std::uint32_t fields, const LogEntry& entry) {
         LogAppend append;
         append.origin = entry.origin;
         append.stanza_id = entry.stanza_id;
@@ -36,9 +37,16 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
         append.co_targets = entry.co_targets;
         append.owner = r.account;
         append.xml = entry.xml;
-        w.array(4).text(codec::encode(append)).text(entry.origin.source);
-        w.number(Origins::value_of(entry.origin)).number(entry.number);
+        w.array(fields).text(codec::encode(append)).text(entry.origin.source);
+        w.number(Origins::value_of(entry.origin));
+    };
+    w.text("entries").array(static_cast<std::uint32_t>(session.entries.size()));
+    for (const auto& entry : session.entries) {
+        write(4, entry);
+        w.number(entry.number);
     }
+    w.text("held").array(static_cast<std::uint32_t>(session.held.size()));
+    for (const auto& entry : session.held) write(3, entry);
     write_origins(w, session.origins);
     RouteChange route;
     route.account = r.jid.bare();
@@ -178,6 +186,7 @@ awaitable<bool> ClusterBackend::wait_open(bool fresh) {
 
 /// Sessions that Redis says this node carries, and that it knows nothing of: their end was lost.
 awaitable<void> ClusterBackend::end_orphans() {
+    if (!co_await wait_active(orphans_within)) co_return;
     const auto sids = co_await sessions_of(options_.node);
     if (!sids) co_return;
     const auto mine = events.carried_sids();
@@ -200,44 +209,6 @@ awaitable<void> ClusterBackend::end_orphans() {
         co_await run_owned(scripts_->end, sid, claimed->record.epoch, std::move(own));
         log_info("session_orphan_ended", {{"jid", claimed->record.jid.to_string()}});
     }
-}
-
-awaitable<bool> ClusterBackend::drain_spill(std::string node) {
-    constexpr std::size_t page_rows = 500;
-    std::size_t drained = 0;
-    for (;;) {
-        std::vector<std::string> words{"XRANGE", key("spill", node),       "-", "+",
-                                       "COUNT",  std::to_string(page_rows)};
-        const auto page = co_await commands_.ask(std::move(words));
-        if (!page || page->is_error()) co_return false;
-        if (page->items.empty()) break;
-        struct Writing {
-            explicit Writing(asio::io_context& context)
-                : timer(context, asio::steady_timer::time_point::max()) {}
-            asio::steady_timer timer;
-            std::vector<Batch> rows;
-            bool done = false;
-        };
-        auto writing = std::make_shared<Writing>(io_);
-        for (const auto& item : page->items) {
-            auto rows = codec::decode_rows(item.items[1].items[1].text);
-            if (rows) writing->rows.push_back(std::move(*rows));
-        }
-        std::vector<const Batch*> group;
-        for (const auto& rows : writing->rows) group.push_back(&rows);
-        writer_.write(std::move(group), [writing](const std::vector<CommitStatus>&) {
-            writing->done = true;
-            writing->timer.cancel();
-        });
-        while (!writing->done) co_await writing->timer.async_wait(asio::as_tuple(asio::use_awaitable));
-        drained += page->items.size();
-        std::vector<std::string> trim{"XDEL", key("spill", node)};
-        for (const auto& item : page->items) trim.push_back(item.items[0].text);
-        const auto trimmed = co_await commands_.ask(std::move(trim));
-        if (!trimmed || trimmed->is_error()) co_return false;
-    }
-    if (drained > 0) log_info("spill_drained", {{"node", node}, {"batches", drained}});
-    co_return true;
 }
 
 }  // namespace hexad

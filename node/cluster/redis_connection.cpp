@@ -184,7 +184,8 @@ void RedisConnection::Core::send(const std::vector<std::string_view>& words, Don
 void RedisConnection::Core::drop() {
     const bool was_up = up;
     up = false;
-    if (stream) stream->abort();
+    // A command that arrives when the network is mended would come behind those of the next connection.
+    if (stream) stream->discard();
     stream.reset();
     auto lost = std::move(waiting);
     waiting.clear();

@@ -25,8 +25,20 @@ awaitable<error_code> ClusterBackend::follow() {
     read_ = std::max(read_, to_number(seq->text));
     const auto routes = co_await read_routes();
     if (!routes) co_return routes.error();
+    std::vector<std::string> time{"TIME"}, gone{"ZRANGE", prefix_ + "gone", "0", "-1", "WITHSCORES"};
+    const auto now = co_await commands_.ask(std::move(time));
+    const auto went = co_await commands_.ask(std::move(gone));
+    if (!now || now->items.size() != 2 || !went || went->is_error())
+        co_return make_error_code(StorageError::unavailable);
+    for (std::size_t i = 0; i + 1 < went->items.size(); i += 2) {
+        const auto at =
+            seconds(to_number(now->items[0].text)) - milliseconds(to_number(went->items[i + 1].text));
+        if (const auto full = Jid::parse(went->items[i].text))
+            events.gone(*full, std::max(at, milliseconds(0)));
+    }
     if (!follows_) {
         follows_ = true;
+        asio::co_spawn(io_, watch_spills(), asio::detached);
         asio::co_spawn(io_, tail(), asio::detached);
     }
     co_return error_code{};
@@ -164,6 +176,10 @@ void ClusterBackend::handle(const std::string& kind, const std::string& data) {
         if (!decoded || in.failed()) return;
         decoded->entry.position = position;
         events.entry(sid, decoded->entry);
+    } else if (kind == "held" && count == 2) {
+        const auto sid = in.text();
+        const auto decoded = codec::decode_entry(in.text());
+        if (decoded && !in.failed()) events.entry(sid, decoded->entry);
     } else if (kind == "route" && count == 3) {
         in.text();
         const auto version = in.number();

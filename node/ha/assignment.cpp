@@ -214,7 +214,8 @@ awaitable<Answer> AssignmentKeeper::set_home(Jid jid, std::string node, bool pin
     wanted.account = (*row)->id;
     wanted.node = node;
     wanted.pin = pin;
-    const auto refused = co_await assignment_.set_home(wanted, force ? RoomCheck() : room_check_of(config_));
+    auto check = force ? RoomCheck() : room_check_of(config_);
+    const auto refused = co_await assignment_.set_home(wanted, std::move(check));
     if (!refused) co_return no_store();
     if (!refused->empty()) {
         const bool is_pinned = refused->starts_with("it is pinned");

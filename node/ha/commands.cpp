@@ -73,7 +73,10 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
         if (!error.empty()) co_return refusal(error);
         co_return json::object{{"ok", true}};
     }
-    if (what == "adopt") co_return json::object{{"ok", true}, {"sessions", co_await adopt_sessions(from)}};
+    if (what == "adopt") {
+        const auto sessions = co_await adopt_sessions(from);
+        co_return json::object{{"ok", true}, {"sessions", sessions}};
+    }
     if (what == "falling-back") {
         if (state_ == NodeState::backup) enter(NodeState::falling_back, reason, 10);
         co_return json::object{{"ok", true}};

@@ -24,8 +24,8 @@ awaitable<void> HaManager::watch_gate() {
     for (const auto& agreement : config_.agreements) agreements.push_back(agreement.name);
     while (!stopping_ && !gate_.passed()) {
         const auto health = co_await redundancy_.health();
-        const auto settings = health ? co_await redundancy_.settings()
-                                     : Result<RedundancyStore::Settings>(error_code(health.error()));
+        Result<RedundancyStore::Settings> settings(RedundancyStore::Settings{});
+        if (health) settings = co_await redundancy_.settings();
         gate_sees_.store = health && settings;
         if (gate_sees_.store) {
             gate_sees_.standby = health->standby;

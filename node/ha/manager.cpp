@@ -135,8 +135,8 @@ awaitable<void> HaManager::watch_store() {
     while (!stopping_) {
         const auto asked = SteadyClock::now();
         const auto rows = co_await epochs_.partitions();
-        const auto settings = rows ? co_await redundancy_.settings()
-                                   : Result<RedundancyStore::Settings>(error_code(rows.error()));
+        Result<RedundancyStore::Settings> settings(RedundancyStore::Settings{});
+        if (rows) settings = co_await redundancy_.settings();
         if (rows && settings) {
             for (const auto& row : *rows) {
                 auto& known = stored_[row.home];

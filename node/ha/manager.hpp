@@ -154,6 +154,8 @@ private:
     // verify.cpp
     boost::json::object carried() const;
     awaitable<void> compare_memory(Inspection& found);
+    awaitable<void> compare_store(Inspection& found);
+    awaitable<Result<Inspection>> look();
     void failed(Reason reason, const std::string& step, int transition);
 
     // gate_watch.cpp

@@ -17,6 +17,7 @@ namespace json = boost::json;
 namespace {
 
 /// So many share the way to Redis, with the clients that resume meanwhile.
+constexpr seconds redis_comes_back{30};
 constexpr std::size_t adopted_at_once = 32;
 
 struct Adoption {
@@ -94,8 +95,12 @@ void HaManager::failed(Reason reason, const std::string& step, int transition) {
 }
 
 awaitable<std::uint64_t> HaManager::adopt_sessions(std::string from) {
-    const auto sids = co_await cluster_.sessions_of(from);
-    if (!sids) co_return 0;
+    auto sids = co_await cluster_.sessions_of(from);
+    for (const auto end = SteadyClock::now() + redis_comes_back; !sids;
+         sids = co_await cluster_.sessions_of(from)) {
+        if (stopping_ || SteadyClock::now() > end) co_return 0;
+        co_await pause(milliseconds(200));
+    }
     auto adoption = std::make_shared<Adoption>(Adoption{*sids, std::move(from)});
     asio::steady_timer done(io_, asio::steady_timer::time_point::max());
     for (std::size_t i = 0; i < std::min(adopted_at_once, sids->size()); ++i) {

@@ -64,17 +64,43 @@ awaitable<void> HaManager::compare_memory(Inspection& found) {
     }
 }
 
+/// The store against Redis: nobody who is there waits for messages of the past, no room's history has a hole.
+awaitable<void> HaManager::compare_store(Inspection& found) {
+    const auto waiting = co_await redundancy_.offline_waiting();
+    const auto holes = co_await redundancy_.history_holes();
+    if (!waiting || !holes) {
+        found.findings.insert({"store-silent", node_, "the store does not answer"});
+        co_return;
+    }
+    for (const auto& w : *waiting) {
+        const auto rows = std::to_string(w.rows) + " offline messages";
+        if (!w.sid.empty() && !found.sessions.contains(w.sid))
+            found.findings.insert(
+                {"offline-taken", w.account, rows + " of the session " + w.sid + ", which is gone"});
+        if (w.sid.empty() && found.reached.contains(w.account))
+            found.findings.insert({"offline-waiting", w.account, rows + ", though a session of it is there"});
+    }
+    for (const auto& [room, detail] : *holes) found.findings.insert({"room-history", room, detail});
+}
+
+/// One look at all there is.
+awaitable<Result<Inspection>> HaManager::look() {
+    auto found = co_await cluster_.inspect();
+    if (!found) co_return found.error();
+    co_await compare_memory(*found);
+    co_await compare_store(*found);
+    co_return std::move(*found);
+}
+
 awaitable<Result<json::object>> HaManager::verify() {
-    auto first = co_await cluster_.inspect();
+    const auto first = co_await look();
     if (!first) co_return first.error();
-    co_await compare_memory(*first);
     Inspection second = *first;
     if (!first->findings.empty()) {
         co_await pause(between_looks);
-        auto again = co_await cluster_.inspect();
+        auto again = co_await look();
         if (!again) co_return again.error();
         second = std::move(*again);
-        co_await compare_memory(second);
     }
     json::array findings;
     for (const auto& finding : second.findings) {

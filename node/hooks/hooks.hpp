@@ -16,10 +16,11 @@ namespace hexad {
 /// Whom a request is addressed to. `service` is the label in front of a host name: `rooms`, `upload`; empty
 /// otherwise.
 struct Target {
-    enum class Kind { server, account, service } kind = Kind::server;
+    enum class Kind { server, account, service, missing_account } kind = Kind::server;
     std::string service;
     static Target server() { return {Kind::server, {}}; }
     static Target account() { return {Kind::account, {}}; }
+    static Target missing_account() { return {Kind::missing_account, {}}; }
     static Target of_service(std::string label) { return {Kind::service, std::move(label)}; }
     friend auto operator<=>(const Target&, const Target&) = default;
 };
@@ -32,7 +33,7 @@ struct IqRequest {
     Iq iq;
     SessionState* session = nullptr;  ///< the sender's session; valid only before the first co_await
     AccountPtr sender;                ///< the sender's account
-    AccountPtr account;               ///< the account asked (Target::account), nullptr if it does not exist
+    AccountPtr account;               ///< the account asked (Target::account)
     std::vector<Bytes> before;        ///< stanzas that the sender gets before the result (archive pages)
 };
 

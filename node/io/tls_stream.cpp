@@ -437,6 +437,11 @@ awaitable<void> TlsStream::close(milliseconds linger) {
 }
 
 void TlsStream::abort() { core_->abort(); }
+void TlsStream::discard() {
+    error_code ignored;
+    core_->socket.set_option(asio::socket_base::linger(true, 0), ignored);
+    core_->abort();
+}
 bool TlsStream::is_open() const { return !core_->broken; }
 bool TlsStream::peer_closed() const {
     if (core_->broken) return true;

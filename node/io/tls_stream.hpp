@@ -82,6 +82,8 @@ public:
     awaitable<void> close(milliseconds linger);
     /// Closes at once. What waits ends with operation_aborted.
     void abort();
+    /// As abort(); what was sent and has not arrived never will.
+    void discard();
     bool is_open() const;
     /// The peer has closed its side, though nobody reads at the moment.
     bool peer_closed() const;

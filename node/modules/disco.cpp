@@ -17,6 +17,7 @@ public:
         ctx.decide_get(Target::server(), items, this, &DiscoModule::server_items);
         ctx.decide_get(Target::account(), info, this, &DiscoModule::account_info);
         ctx.decide_get(Target::account(), items, this, &DiscoModule::account_items);
+        ctx.decide_get(Target::missing_account(), items, this, &DiscoModule::no_items);
         ctx.hooks().identity(Target::server(), {"server", "im", "hexad"});
         ctx.hooks().identity(Target::account(), {"account", "registered", ""});
         ctx.feature(Target::server(), ns::caps);
@@ -52,9 +53,16 @@ private:
         return disco_info(ctx_.hooks(), Target::account());
     }
 
-    IqResult account_items(IqRequest& request, Batch&) {
-        if (!ModuleContext::subscribed(*request.account, request.iq.from))
-            return StanzaError::service_unavailable();
+    /// §8: an account that is not there has no items, and looks like one that shows none.
+    IqResult no_items(IqRequest& request, Batch&) {
+        Element query("query", ns::disco_items);
+        const auto node = request.iq.payload.attr("node");
+        if (!node.empty()) query.set("node", node);
+        return query;
+    }
+
+    IqResult account_items(IqRequest& request, Batch& batch) {
+        if (!ModuleContext::subscribed(*request.account, request.iq.from)) return no_items(request, batch);
         if (!request.iq.payload.attr("node").empty()) return StanzaError::item_not_found();
         Element query("query", ns::disco_items);
         if (const auto* route = ctx_.routes().find(request.account->jid)) {

@@ -1,4 +1,4 @@
-// XEP-0054 vcard-temp, version 1.2
+// XEP-0054 vcard-temp, version 1.3
 #include "hooks/module.hpp"
 #include "xmpp/namespaces.hpp"
 
@@ -21,9 +21,10 @@ private:
         const auto stored = co_await ctx_.store().document(request.account->id, "vcard", "");
         if (!stored) co_return StanzaError::try_again();
         if (stored->empty()) {
-            // §3.1: the owner of an empty card gets an empty card; others learn that there is none.
+            // §3.1: the owner gets an empty card. §3.3: others learn as little as of an account that is not
+            // there.
             if (own) co_return Element("vCard", ns::vcard);
-            co_return StanzaError::item_not_found();
+            co_return StanzaError::service_unavailable();
         }
         auto element = parse_element(*stored, ns::vcard);
         if (!element) co_return StanzaError::internal_server_error();

@@ -65,6 +65,7 @@ TEST_CASE("who may change a role", "[muc][xep0045-5.1.1]") {
         CHECK(refusal(admin, member, Role::visitor) == "allowed");
         CHECK(refusal(moderator, member, Role::visitor) == "not-allowed");
         CHECK(refusal(owner, admin, Role::visitor) == "not-allowed");
+        CHECK(refusal(moderator, owner, Role::visitor) == "not-allowed");
         CHECK(refusal(participant, visitor, Role::participant) == "forbidden");
     }
     SECTION("moderators") {
@@ -72,7 +73,9 @@ TEST_CASE("who may change a role", "[muc][xep0045-5.1.1]") {
         CHECK(refusal(admin, moderator, Role::participant) == "allowed");
         CHECK(refusal(moderator, participant, Role::moderator) == "forbidden");
         CHECK(refusal(moderator, moderator, Role::participant) == "forbidden");
+        CHECK(refusal(moderator, owner, Role::participant) == "not-allowed");
         CHECK(refusal(owner, admin, Role::participant) == "not-allowed");
+        CHECK(refusal(admin, owner, Role::moderator) == "allowed");
     }
 }
 

@@ -45,14 +45,13 @@ Role default_role(Affiliation affiliation, bool moderated) {
 
 std::optional<StanzaError> refuse_role(const Standing& actor, const Standing& target, Role role) {
     const bool is_admin = actor.affiliation >= Affiliation::admin;
-    if (role == Role::moderator || target.role == Role::moderator) {
-        // Moderator status is given and taken by admins; those of an admin or owner come with the affiliation
-        // (§9.7).
-        if (role != Role::none && !is_admin) return StanzaError::forbidden();
-    }
     if (actor.role < Role::moderator) return StanzaError::forbidden();
+    // Moderator status is given and taken by admins (§9.6, §9.7).
+    if (role == Role::moderator && !is_admin) return StanzaError::forbidden();
+    if (role == target.role) return std::nullopt;  // a list may name those who are on it already (§9.8)
     if (target.affiliation > actor.affiliation) return StanzaError::not_allowed();
     if (role == Role::none) return std::nullopt;
+    if (target.role == Role::moderator && !is_admin) return StanzaError::forbidden();
     if (role < target.role && target.affiliation >= Affiliation::admin) return StanzaError::not_allowed();
     // §8.4: voice is not taken from somebody at or above the moderator's own level.
     if (role == Role::visitor && target.affiliation >= actor.affiliation &&

@@ -34,6 +34,7 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         apply_route(change);
         routes_.set_version(change.account, version);
     };
+    events.gone = [this](const Jid& full, milliseconds ago) { remember_gone(full, ago); };
     events.notice = [this](const Notice& notice) { deliver_notice(notice); };
     events.room_input = [this](const RoomInput& input, std::uint64_t position) {
         RoomInputArrived event{input, position};
@@ -81,12 +82,18 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
 void Router::join_recovery(ClusterEvents& events) {
     events.active = [this](bool active) {
         for (const auto& [sid, session] : sessions_) {
-            session->widen_window(!active);
+            if (active) session->widen_window(false);
             if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
         }
     };
     events.freeze = [this] {
-        for (const auto& [sid, session] : sessions_) session->freeze();
+        // Only now: of what one node alone keeps from Redis, another could take over no more than is looked
+        // back for.
+        for (const auto& [sid, session] : sessions_) {
+            session->freeze();
+            session->widen_window(true);
+            if (session->wire != nullptr && !session->wants_pause()) session->wire->input_window_open();
+        }
     };
     events.deliver_unlogged = [this](const Batch& batch) { return deliver_unlogged(batch); };
     events.carried_sids = [this] {
@@ -232,17 +239,7 @@ awaitable<void> Router::decide_again(SessionPtr session) {
         }
     }
     // Rows that an earlier attempt put offline may be on their way to their owner already.
-    while (!rows.empty()) {
-        const auto found = co_await offline_->withdraw(rows);
-        if (found) {
-            for (std::size_t i = 0; i < rows.size(); ++i) {
-                if ((*found)[i] == OfflineStore::Row::taken) session->offline_taken.insert(rows[i].stanza_id);
-            }
-            break;
-        }
-        asio::steady_timer pause(io_, milliseconds(200));
-        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
-    }
+    if (!rows.empty()) co_await withdraw(session, std::move(rows));
     if (session->reload_accounts) {
         session->reload_accounts = false;
         co_await accounts_.reload(session->state.account->jid, true);
@@ -426,7 +423,7 @@ void Router::replace_namesake(const RouteChange& change) {
 }
 
 void Router::resync(const SessionPtr& session) {
-    greet(session);
+    greet(session, true);
     if (!session->state.rooms.empty()) asio::co_spawn(io_, refresh_rooms(session), asio::detached);
     // Who went away while the session was between two nodes is not in any log; the client hears it now.
     const auto& account = *session->state.account;

@@ -168,6 +168,9 @@ void Router::message_to_account(const Stanza& stanza, SessionState* sender, cons
     }
     if (exact != nullptr) {  // §8.5.3.1
         targets.push_back({exact, EntryKind::message, nullptr, true});
+    } else if (type == MessageType::normal && sender != nullptr && stanza.to.is_full()) {
+        bounce(StanzaError::service_unavailable());  // §8.5.3.2.1: it is for that resource alone
+        return;
     } else if (type == MessageType::normal || type == MessageType::chat) {  // §8.5.2.1.1, §8.5.3.2.1
         to_all_available();
         offline = targets.empty();
@@ -276,7 +279,9 @@ bool Router::decide_iq(Stanza& stanza, const SessionPtr& session,
         target = to.local().empty() ? Target::server() : Target::account();
         if (!to.local().empty()) {
             account = accounts_.find(to);
-            if (!account || ModuleContext::blocks(*account, stanza.from)) {
+            if (!account) {
+                target = Target::missing_account();
+            } else if (ModuleContext::blocks(*account, stanza.from)) {
                 refuse(stanza, session, StanzaError::service_unavailable(), batch);
                 return true;
             }

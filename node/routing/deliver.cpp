@@ -152,12 +152,12 @@ void Router::begin_fill(const SessionPtr& session) {
 }
 
 /// As long as a client may take to resume.
-void Router::remember_gone(const Jid& full) {
+void Router::remember_gone(const Jid& full, milliseconds ago) {
     const auto now = SteadyClock::now();
     const auto old = [&](const Gone& gone) { return gone.at + options_.resume_window < now; };
     auto& of_account = gone_[full.bare()];
     std::erase_if(of_account, [&](const Gone& gone) { return gone.full == full; });
-    of_account.push_back({full, now});
+    of_account.push_back({full, now - ago});
     if (gone_pruned_ + std::chrono::minutes(1) > now) return;
     gone_pruned_ = now;
     for (auto it = gone_.begin(); it != gone_.end();) {
@@ -185,7 +185,7 @@ awaitable<void> Router::fill(SessionPtr session) {
         wait = milliseconds(10);
         session->filled = std::max(session->filled, filled->batch);
         for (const auto& entry : filled->entries) session->entry(entry);
-        if (filled->finished) session->mode = SessionMode::live;
+        if (filled->finished) session->goes_live();
     }
     session->filling_now = false;
     if (std::exchange(session->more_backlog, false) && !session->closing)

@@ -8,6 +8,7 @@ namespace hexad {
 namespace {
 
 constexpr std::size_t max_sessions_per_account = 100;
+constexpr seconds patience{20};  ///< of a resume, with a store that is away or a session that is ending
 
 /// Submits a batch and waits until it is safe.
 awaitable<bool> committed(Router& router, asio::io_context& io, Batch batch) {
@@ -170,6 +171,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     batch.routes.push_back(std::move(change));
     batch.sessions.push_back(record_of(session));
     batch.sessions.back().fresh = true;
+    batch.withdrawn = session->given_up;
     if (!co_await committed(*this, io_, std::move(batch))) {
         forget(session);
         co_return StanzaError::try_again();
@@ -208,8 +210,14 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
     auto session = find_session(sid);
     if (!session && cluster_ != nullptr) {
-        const auto account = co_await accounts_.load(bare);
-        if (!account || !*account) co_return not_found;
+        // Not claimed before it can be carried: with the store away its carrier goes on meanwhile.
+        auto account = co_await accounts_.load(bare);
+        for (const auto end = SteadyClock::now() + patience; !account && SteadyClock::now() < end;) {
+            co_await pause(io_, milliseconds(200));
+            account = co_await accounts_.load(bare);
+        }
+        if (!account) co_return SessionRefusal{"wait", "resource-constraint", 0, false};
+        if (!*account) co_return not_found;
         claim_begins(sid);
         auto claimed = co_await log_.claim(sid, (*account)->id, options_.node);
         if (claimed) {
@@ -225,15 +233,11 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         if (claimed.error() == ClaimRefusal::unavailable) {
             co_return SessionRefusal{"wait", "resource-constraint", 0, false};
         }
+        if (claimed.error() == ClaimRefusal::ending) co_return co_await how_it_ends(sid, bare, true);
     }
-    if (!session || session->closing) {
-        const auto tomb = co_await log_.tomb(sid);
-        if (tomb && *tomb && (*tomb)->jid.bare() == bare) {
-            co_return SessionRefusal{"cancel", "item-not-found", (*tomb)->in, true};
-        }
-        co_return not_found;
-    }
+    if (!session) co_return co_await how_it_ends(sid, bare, false);
     if (session->state.account->jid != bare || !session->resumable) co_return not_found;
+    if (session->closing) co_return co_await how_it_ends(sid, bare, true);
     // The old stream reads no more; what it brought is finished, so that the counter given to the client is
     // exact.
     if (auto* old = session->wire) {
@@ -247,7 +251,10 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         }
         co_await pause(io_, milliseconds(10));
     }
-    if (session->closing) co_return not_found;
+    if (session->closing) {
+        if (find_session(sid) == session) co_return co_await how_it_ends(sid, bare, true);
+        co_return co_await resume(sid, bare, h, wire);  // it was claimed elsewhere meanwhile
+    }
     if (session->in_safe < session->in_read)
         co_return SessionRefusal{"wait", "resource-constraint", 0, false};
     if (static_cast<std::int32_t>(session->sent_count() - h) < 0 && !session->restored) {
@@ -263,7 +270,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         if (claimed.error() == ClaimRefusal::unavailable) {
             co_return SessionRefusal{"wait", "resource-constraint", 0, false};
         }
-        co_return not_found;
+        co_return co_await how_it_ends(sid, bare, claimed.error() == ClaimRefusal::ending);
     }
     if (again) {
         if (!session || !session->resumable) co_return not_found;
@@ -272,7 +279,7 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     if (session->closing) {
         session->state.epoch = claimed->record.epoch;  // under which it ends
-        co_return not_found;
+        co_return co_await how_it_ends(sid, bare, true);
     }
     if (auto* other = session->wire) {  // a second resume came in while we waited: the later one wins
         session->detach();
@@ -287,6 +294,20 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     session->attach(wire);
     co_return session;
+}
+
+/// XEP-0198 §5: a client whose session is over learns how much of what it sent was handled. Of one that is
+/// ending that is known when its end is stored.
+awaitable<SessionRefusal> Router::how_it_ends(std::string sid, Jid bare, bool ending) {
+    const auto deadline = SteadyClock::now() + patience;
+    for (;;) {
+        const auto tomb = co_await log_.tomb(sid);
+        if (tomb && *tomb && (*tomb)->jid.bare() == bare)
+            co_return SessionRefusal{"cancel", "item-not-found", (*tomb)->in, true};
+        if (tomb && !ending) co_return SessionRefusal{"cancel", "item-not-found", 0, false};
+        if (SteadyClock::now() > deadline) co_return SessionRefusal{"wait", "resource-constraint", 0, false};
+        co_await pause(io_, milliseconds(50));
+    }
 }
 
 awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
@@ -372,7 +393,7 @@ void Router::set_inactive(const SessionPtr& session, bool inactive) {
 
 void Router::begin_end(const SessionPtr& session) {
     if (session->closing) return;
-    session->closing = true;
+    session->closing = *session->given_up = true;
     if (committer_.never_refuses()) {
         // From here on nothing is routed to it; what was decided before is in its log before the log is
         // closed.

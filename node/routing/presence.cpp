@@ -231,13 +231,14 @@ void Router::fan_out(const RouteChange& change) {
     }
 }
 
-void Router::greet(const SessionPtr& session) {
+void Router::greet(const SessionPtr& session, bool again) {
     const auto& account = *session->state.account;
     const auto show = [&](const Jid& bare) {
         const auto* route = routes_.find(bare);
         if (route == nullptr) return;
         for (const auto& entry : route->sessions) {
-            if (!entry.available || entry.sid == session->state.sid || hidden(entry, account.jid)) continue;
+            if (!entry.available || hidden(entry, account.jid)) continue;
+            if (entry.sid == session->state.sid && !again) continue;  // its own comes with the route change
             session->push(make_bytes(addressed(entry.presence, account.jid)));
         }
     };

@@ -55,6 +55,24 @@ bool Router::may_be_repeat(const SessionPtr& session, const Element& stanza, std
     return session->former && !origin_id(stanza).empty() && SteadyClock::now() < session->former->until;
 }
 
+awaitable<void> Router::withdraw(SessionPtr session, std::vector<OfflineStore::RowName> rows) {
+    for (;;) {
+        const auto epoch = session->state.epoch;
+        const auto found = co_await offline_->withdraw({session->state.sid, epoch}, rows);
+        if (found) {
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+                if ((*found)[i] == OfflineStore::Row::taken) session->offline_taken.insert(rows[i].stanza_id);
+            }
+            co_return;
+        }
+        // Another node carries it, and may have decided the same stanzas.
+        if (found.error() == StorageError::fenced && session->state.epoch == epoch) drop(session);
+        if (session->finished) co_return;
+        asio::steady_timer pause(io_, milliseconds(200));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+}
+
 awaitable<void> Router::look_back(SessionPtr session, std::uint64_t n) {
     auto message = session->unread.front();
     if (const auto to = Jid::parse(message.attr("to"))) {
@@ -81,9 +99,8 @@ awaitable<void> Router::look_back(SessionPtr session, std::uint64_t n) {
         // An earlier attempt may have put it offline; a login may have taken it from there.
         const auto recipient = accounts_.find(to->bare());
         if (again && offline_ != nullptr && recipient) {
-            const std::vector<OfflineStore::RowName> rows{{recipient->id, id}};
-            const auto found = co_await patiently(io_, session, [&] { return offline_->withdraw(rows); });
-            if (found && found->front() == OfflineStore::Row::taken) session->offline_taken.insert(id);
+            std::vector<OfflineStore::RowName> rows{{recipient->id, id}};
+            co_await withdraw(session, std::move(rows));
         }
     }
     session->looked_back = n;

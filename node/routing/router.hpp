@@ -145,6 +145,9 @@ private:
     // repeats.cpp
     void expect_repeats(const SessionPtr& session);
     bool may_be_repeat(const SessionPtr& session, const Element& stanza, std::uint64_t n) const;
+    awaitable<SessionRefusal> how_it_ends(std::string sid, Jid bare, bool ending);
+    /// What earlier attempts at stanzas of the session put offline is taken back, or noted as taken.
+    awaitable<void> withdraw(SessionPtr session, std::vector<OfflineStore::RowName> rows);
     awaitable<void> look_back(SessionPtr session, std::uint64_t n);
 
     // presence.cpp
@@ -152,7 +155,8 @@ private:
     void directed_presence(Stanza& stanza, const SessionPtr& session, Batch& batch);
     void probe(const Stanza& stanza, const SessionPtr& session, Batch& batch);
     void fan_out(const RouteChange& change);
-    void greet(const SessionPtr& session);
+    /// The presence of everybody the session sees; `again`: after a resume that may have missed its own.
+    void greet(const SessionPtr& session, bool again = false);
     void take_back_directed(SessionState& state, Batch& batch);
 
     // deliver.cpp: committed effects
@@ -160,7 +164,7 @@ private:
     void deliver(Batch& batch, const CommitOutcome& outcome, const std::vector<Session::SlotPtr>& slots);
     void deliver_notice(const Notice& notice);
     void apply_route(const RouteChange& change);
-    void remember_gone(const Jid& full);
+    void remember_gone(const Jid& full, milliseconds ago = milliseconds(0));
     /// Messages of this account went to the offline store while others of its sessions are there: the one
     /// that a message to the bare JID would reach first takes them as a login does. For the node that carries
     /// it.

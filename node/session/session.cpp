@@ -78,7 +78,23 @@ void Session::committed(const SlotPtr& slot, std::uint64_t position) {
     }
 }
 
+namespace {
+
+bool same_origin(const LogEntry& a, const LogEntry& b) {
+    return !a.origin.source.empty() && a.origin == b.origin;
+}
+
+}  // namespace
+
+void Session::hold(const LogEntry& entry) {
+    if (mode != SessionMode::filling || taken_.has(entry.origin)) return;
+    const auto known =
+        std::any_of(held_.begin(), held_.end(), [&](const LogEntry& e) { return same_origin(e, entry); });
+    if (!known) held_.push_back(entry);
+}
+
 void Session::entry(const LogEntry& entry) {
+    if (in_cluster && entry.position == 0) return hold(entry);
     if (refilling_) return;                        // the answer to the refill has it
     if (entry.position <= last_position_) return;  // told twice: by the log and by a hint
     if (in_cluster && entry.position > last_position_ + 1) {
@@ -110,6 +126,7 @@ void Session::take_in(const LogEntry& entry) {
         to_number_.push_back(slot);
     }
     append(slot);
+    std::erase_if(held_, [&](const LogEntry& e) { return same_origin(e, entry); });
 }
 
 Session::SlotPtr Session::slot_of(const LogEntry& entry) {
@@ -161,6 +178,7 @@ CarriedSession Session::carried() {
         out.entries.push_back(*slot->entry);
         out.entries.back().number = slot->numbered ? slot->number : 0;
     }
+    out.held = held_;
     out.origins = taken_;
     out.filled = filled;
     out.route = route;
@@ -365,7 +383,9 @@ bool Session::over_limit() const {
     if (phase == SessionPhase::attached) {
         return slots_.size() > limits_.max_unacked || bytes_ > limits_.max_unacked_bytes;
     }
-    return slots_.size() > limits_.max_detached || bytes_ > limits_.max_detached_bytes;
+    std::size_t held = 0;
+    for (const auto& entry : held_) held += entry.xml->size();
+    return slots_.size() + held_.size() > limits_.max_detached || bytes_ + held > limits_.max_detached_bytes;
 }
 
 void Session::restore(const ClaimedSession& claimed) {
@@ -379,6 +399,7 @@ void Session::restore(const ClaimedSession& claimed) {
     for (const auto& [position, entry] : early_) {
         if (position > claimed.record.last) later.push_back(entry);
     }
+    const auto held_since = std::exchange(held_, claimed.held);
     slots_.clear();
     to_number_.clear();
     bytes_ = written_ = 0;
@@ -396,6 +417,7 @@ void Session::restore(const ClaimedSession& claimed) {
     }
     settled_ = false;
     for (const auto& one : later) entry(one);
+    for (const auto& one : held_since) hold(one);
 }
 
 }  // namespace hexad

@@ -91,7 +91,9 @@ public:
     bool resumable = false;  ///< with resume
     bool closing = false;    ///< its stream is over for good: what was read is finished, then it ends
     bool finished = false;   ///< its end is under way or done: nothing is decided for it any more
-    bool replaced = false;   ///< ended by a new session of the same full JID, which has its availability
+    /// Its client went before it was bound: the bind that still waits for Redis is not made.
+    std::shared_ptr<bool> given_up = std::make_shared<bool>(false);
+    bool replaced = false;  ///< ended by a new session of the same full JID, which has its availability
     bool inherits_presence = false;  ///< contacts still see the session it replaced
     bool leaving = false;            ///< its client is about to be sent to another node: nothing more is read
     bool filling_now = false;
@@ -148,8 +150,14 @@ public:
     SlotPtr reserve(Bytes xml, EntryKind kind);
     /// The reserved entry is in the log at `position` (0: it was refused there, nothing is written).
     void committed(const SlotPtr& slot, std::uint64_t position);
-    /// An entry arrived that has no number yet.
+    /// An entry arrived that has no number yet; of a cluster's with position 0, which waits behind the login
+    /// backlog, this is the second copy: it comes again with the end of the backlog.
     void entry(const LogEntry& entry);
+    /// The login backlog is through.
+    void goes_live() {
+        mode = SessionMode::live;
+        held_.clear();
+    }
     /// The log cannot be reached by anybody: what waits for a number is written without, and entries of this
     /// node are delivered before they are logged (docs/delivery.md, "Redis or PostgreSQL away").
     /// Entries came that are not the next ones: what lies between is looked up in the log if it does not
@@ -207,6 +215,7 @@ public:
 private:
     bool live() const { return wire != nullptr && settled_ && !finished; }
     void append(SlotPtr slot);
+    void hold(const LogEntry& entry);
     SlotPtr slot_of(const LogEntry& entry);
     void take_in(const LogEntry& entry);
     void flush();
@@ -234,7 +243,8 @@ private:
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log
     std::uint64_t last_position_ = 0;  ///< highest log position seen: what is at or below it is known
     std::map<std::uint64_t, LogEntry> early_;
-    Origins taken_;                                             ///< in a cluster
+    std::vector<LogEntry> held_;  ///< in a cluster, while the login backlog is taken
+    Origins taken_;               ///< in a cluster
     std::set<std::pair<std::string, std::uint64_t>> unlogged_;  ///< origins delivered while the log was away
     std::size_t window_stanzas_ = limits_.max_window;
     bool frozen_ = false;

@@ -212,6 +212,9 @@ struct Batch {
     bool room_step = false;  ///< origin.source is a room; `room_position` is the inbox position it used up
     std::uint64_t room_position = 0;
     std::vector<RouteCheck> checks;
+    /// Set meanwhile: nobody wants it any more, and what has not become true must not (a cluster). Answered
+    /// with `not_owner`; who set it cleans up, for an attempt whose answer was lost may have succeeded.
+    std::shared_ptr<const bool> withdrawn;
 
     // store
     std::vector<AccountChange> accounts;  ///< in this order, each its own transaction in a cluster

@@ -35,6 +35,7 @@ private:
 struct CarriedSession {
     SessionRecord record;  ///< `in`: what is counted, and what was delivered while the store was away
     std::vector<LogEntry> entries;  ///< not acknowledged; `number` = the one committed, 0 = none
+    std::vector<LogEntry> held;     ///< waiting behind the login backlog, in order
     Origins origins;
     std::uint64_t filled = 0;
     RouteEntry route;

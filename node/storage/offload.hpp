@@ -22,25 +22,25 @@ template <class Work>
 awaitable<std::invoke_result_t<Work&>> offload(asio::thread_pool& pool, Work work) {
     using Value = std::invoke_result_t<Work&>;
     auto home = co_await asio::this_coro::executor;
+    auto begin = [&pool, home](auto handler, Work job) {
+        asio::post(pool, [guard = asio::make_work_guard(home), handler = std::move(handler),
+                          job = std::move(job)]() mutable {
+            std::exception_ptr fault;
+            std::optional<Value> result;
+            try {
+                result.emplace(job());
+            } catch (...) {
+                fault = std::current_exception();
+            }
+            asio::post(guard.get_executor(),
+                       [handler = std::move(handler), fault, result = std::move(result)]() mutable {
+                           std::move(handler)(fault, std::move(result));
+                       });
+        });
+    };
     auto value = co_await asio::async_initiate<const asio::use_awaitable_t<>&,
                                                void(std::exception_ptr, std::optional<Value>)>(
-        [&pool, home](auto handler, Work job) {
-            asio::post(pool, [guard = asio::make_work_guard(home), handler = std::move(handler),
-                              job = std::move(job)]() mutable {
-                std::exception_ptr fault;
-                std::optional<Value> result;
-                try {
-                    result.emplace(job());
-                } catch (...) {
-                    fault = std::current_exception();
-                }
-                asio::post(guard.get_executor(),
-                           [handler = std::move(handler), fault, result = std::move(result)]() mutable {
-                               std::move(handler)(fault, std::move(result));
-                           });
-            });
-        },
-        asio::use_awaitable, std::move(work));
+        std::move(begin), asio::use_awaitable, std::move(work));
     co_return std::move(*value);
 }
 

@@ -48,6 +48,15 @@ public:
     virtual awaitable<Result<Health>> health() = 0;
     /// Of these agreements, those that the directory agent has not read completely even once.
     virtual awaitable<Result<std::vector<std::string>>> never_synced(std::vector<std::string> agreements) = 0;
+    /// Offline messages of an account that wait, or that a session took and has not got yet.
+    struct Waiting {
+        std::string account;  ///< bare JID
+        std::string sid;      ///< empty: nobody took them
+        std::uint64_t rows = 0;
+    };
+    virtual awaitable<Result<std::vector<Waiting>>> offline_waiting() = 0;
+    /// Rooms whose archive misses a number of their history, each with what there is.
+    virtual awaitable<Result<std::map<std::string, std::string>>> history_holes() = 0;
     virtual awaitable<Result<bool>> set_hold(std::string home, bool held) = 0;
     virtual awaitable<Result<bool>> set_high_availability(bool on) = 0;
     virtual awaitable<Result<bool>> set_gate_override(std::string node, Timestamp until) = 0;

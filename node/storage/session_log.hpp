@@ -16,6 +16,7 @@ enum class ClaimRefusal { unknown, other_account, ending, unavailable };
 struct ClaimedSession {
     SessionRecord record;           ///< with the epoch after the claim
     std::vector<LogEntry> entries;  ///< in order of position, numbers as given before
+    std::vector<LogEntry> held;     ///< waiting behind the login backlog, in order (a cluster)
     Origins origins;                ///< what its log has taken so far (a cluster)
     std::uint64_t filled = 0;       ///< last batch of the login backlog in the log
 };

@@ -20,6 +20,8 @@ public:
                 return "the name is taken, or what the change was decided on has moved";
             case StorageError::schema:
                 return "the schema does not fit this version";
+            case StorageError::fenced:
+                return "a newer owner was here";
         }
         return "unknown";
     }

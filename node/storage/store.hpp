@@ -17,7 +17,8 @@ enum class StorageError {
     unavailable = 1,  ///< the data base does not answer; try again
     corrupt,          ///< what was read cannot be what was written
     conflict,         ///< a unique name is taken, or the version has moved
-    schema            ///< schema version missing or too new; run with --migrate
+    schema,           ///< schema version missing or too new; run with --migrate
+    fenced            ///< a newer epoch was here: who asks is no longer the owner
 };
 error_code make_error_code(StorageError e);
 

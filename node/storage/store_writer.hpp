@@ -29,8 +29,18 @@ public:
     std::function<void(bool up)> on_state;
 };
 
+/// A session and the epoch under which the asking node carries it.
+struct SessionToken {
+    std::string sid;
+    Epoch epoch;
+};
+
 /// The offline messages and what is left of ended sessions, for a session log that lives elsewhere
 /// (docs/delivery.md, "Login, backlog, end").
+///
+/// A call with a token shuts out older epochs of its session for good: what a former carrier asked or wrote
+/// and arrives late, out of the buffers of a network that was cut, changes nothing. Such a call answers
+/// `fenced`.
 class OfflineStore {
 public:
     virtual ~OfflineStore() = default;
@@ -40,12 +50,12 @@ public:
     };
     /// Rows that an earlier batch ≤ `filled` of this session took become done; those of a later batch are
     /// handed out again; else the next ≤ 100 queued rows are marked taken by (sid, filled + 1).
-    virtual awaitable<Result<Taken>> take(AccountId owner, std::string sid, std::uint64_t filled) = 0;
+    virtual awaitable<Result<Taken>> take(AccountId owner, SessionToken token, std::uint64_t filled) = 0;
     /// The session has batches ≤ `batch` in its log.
     virtual awaitable<Result<bool>> done(std::string sid, std::uint64_t batch) = 0;
     /// A session ends: `due` rows become queued (again), rows it took and did not fill likewise, a tomb is
     /// left.
-    virtual awaitable<Result<bool>> put_back(AccountId owner, std::string sid, Jid jid, std::uint64_t in,
+    virtual awaitable<Result<bool>> put_back(AccountId owner, SessionToken token, Jid jid, std::uint64_t in,
                                              std::uint64_t filled, std::vector<OfflineRow> due) = 0;
     virtual awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) = 0;
     enum class Row { none, queued, taken };
@@ -53,10 +63,10 @@ public:
         AccountId owner = 0;
         std::string stanza_id;
     };
-    /// Before stanzas are decided again: what became of the rows that earlier attempts wrote. `queued` rows
-    /// are deleted. All at once: a login that takes rows meanwhile gets the first of them or none, so that
-    /// nothing overtakes.
-    virtual awaitable<Result<std::vector<Row>>> withdraw(std::vector<RowName> rows) = 0;
+    /// Before stanzas of the session are decided again: what became of the rows that earlier attempts wrote.
+    /// `queued` rows are deleted. All at once: a login that takes rows meanwhile gets the first of them or
+    /// none, so that nothing overtakes.
+    virtual awaitable<Result<std::vector<Row>>> withdraw(SessionToken token, std::vector<RowName> rows) = 0;
 };
 
 /// The epochs that outlive Redis: generation of the cluster, serving node and epoch of each partition, node

@@ -159,7 +159,7 @@ class Client:
             self.task.cancel()
         if self.wire:
             self.wire.drop()
-        self.since, self.wire = self.since or time.monotonic(), None
+        self.since, self.wire, self.asked = self.since or time.monotonic(), None, None
 
     @property
     def online(self):
@@ -393,7 +393,8 @@ class Client:
             return
         body = element.findtext(CLIENT + "body")
         if body in self.records.sent:
-            self.records.received.append(Receipt(body, self.device, self.session.jid, via, time.time()))
+            delayed = element.find("{urn:xmpp:delay}delay") is not None
+            self.records.received.append(Receipt(body, self.device, self.session.jid, via, time.time(), delayed))
 
     def _presence(self, element):
         kind, sender = element.get("type"), element.get("from", "")

@@ -319,10 +319,10 @@ def a_chat_message_to_a_gone_resource_waits_if_there_is_no_other(stage):
 
 
 @play("delivery", "rfc6121-8.5.3.2.1")
-def a_normal_message_to_a_gone_resource_is_never_lost_silently(stage):
+def a_normal_message_to_a_gone_resource_is_service_unavailable(stage):
     romeo, juliets = cast(stage, (0,))
     says(stage, romeo, juliets, message("normal", "{juliet/gone}"))
-    assert got(juliets[0]) + len(bounced(romeo)) == 1
+    assert got(juliets[0]) == 0 and bounced(romeo) == ["service-unavailable"]
 
 
 @play("delivery", "rfc6121-8.5.3.2.1")

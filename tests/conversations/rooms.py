@@ -628,6 +628,22 @@ def a_moderator_does_not_kick_an_owner(stage):
     room.sets(hag, "<item nick='firstwitch' role='none'/>", error="not-allowed")
 
 
+@play("rooms", "xep0045-5.1.3", "xep0045-8.4")
+def a_moderator_takes_no_voice_and_no_role_from_an_owner(stage):
+    room, crone, hag = coven(stage, "hag")
+    room.sets(crone, "<item nick='hag' role='moderator'/>")
+    for role in ("visitor", "participant"):
+        room.sets(hag, f"<item nick='firstwitch' role='{role}'/>", error="not-allowed")
+
+
+@play("rooms", "xep0045-9.8")
+def a_list_of_moderators_may_name_who_is_one_already(stage):
+    room, crone, hecate, hag = coven(stage, "hecate", "hag")
+    room.sets(crone, "<item jid='{hecate}' affiliation='admin'/>")
+    room.sets(hecate, "<item nick='hag' role='moderator'/><item nick='firstwitch' role='moderator'/>")
+    hag.receives(f"<presence from='{room.jid}/hag'><x {USER}><item role='moderator'/><status code='110'/></x></presence>")
+
+
 @play("rooms", "xep0045-8.3", "xep0045-8.4")
 def in_a_moderated_room_voice_is_given_and_taken(stage):
     room, crone, hag = coven(stage, "hag", moderatedroom="1")

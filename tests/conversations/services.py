@@ -63,13 +63,13 @@ def an_account_tells_a_stranger_nothing(stage):
 
 
 @play("disco", "xep0030-8")
-def an_accounts_items_do_not_name_its_resources_to_strangers(stage):
-    romeo, juliet = stage.login("romeo/a"), stage.online("juliet/b")
-    number = "items"
-    romeo.sends(f"<iq type='get' id='{number}' to='{{juliet}}'><query {ITEMS}/></iq>")
-    reply = romeo._take(lambda one: one.get("id") == number, "an answer", 8)
-    assert reply.get("type") == "error" or len(reply[0]) == 0
-    assert juliet
+def an_accounts_items_are_none_to_strangers_as_are_those_of_no_account(stage):
+    romeo = stage.login("romeo/a")
+    stage.online("juliet/b")
+    for to in ("{juliet}", "nobody-of-that-name@{domain}"):
+        for node in ("", " node='sins'"):
+            reply = romeo.asks(f"<query {ITEMS}{node}/>", to=to)
+            assert len(reply[0]) == 0 and reply[0].get("node") == (node and "sins" or None), to
 
 
 def caps_ver(reply):
@@ -133,6 +133,14 @@ def there_is_no_vcard_at_first(stage):
     romeo.sends("<iq type='get' id='v'><vCard xmlns='vcard-temp'/></iq>")
     reply = romeo._take(lambda one: one.get("id") == "v", "an answer", 8)
     assert (reply.get("type") == "result" and (len(reply) == 0 or len(reply[0]) == 0)) or reply.get("type") == "error"
+
+
+@play("vcard", "xep0054-3.3")
+def who_has_no_vcard_looks_like_nobody(stage):
+    romeo = stage.login("romeo/a")
+    stage.login("juliet/b")
+    for to in ("{juliet}", "nobody-of-that-name@{domain}"):
+        romeo.asks("<vCard xmlns='vcard-temp'/>", to=to, error="service-unavailable")
 
 
 @play("vcard", "xep0054-3.2")

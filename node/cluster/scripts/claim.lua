@@ -25,4 +25,6 @@ for i, entry in ipairs(entries) do
   local l = string.match(entry[1], '^%d+')
   out[i] = {l, redis.call('HGET', s .. ':k', l) or '0', entry[2][2]}
 end
-return {'OK', redis.call('HGETALL', s), out}
+local held = {}
+for i, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do held[i] = entry[2][2] end
+return {'OK', redis.call('HGETALL', s), out, held}

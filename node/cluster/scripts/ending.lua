@@ -8,7 +8,8 @@ local out = {}
 for _, entry in ipairs(redis.call('XRANGE', s .. ':log', '-', '+')) do out[#out + 1] = entry[2][2] end
 for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do out[#out + 1] = entry[2][2] end
 local live = {}
-for _, other in ipairs(redis.call('HKEYS', key('u', ARGV[8]))) do
+local r = redis.call('HMGET', s, 'acc', 'jid')
+for _, other in ipairs(redis.call('HKEYS', key('u', string.match(r[2], '^[^/]*')))) do
   if string.sub(other, 1, 2) == 's:' and other ~= 's:' .. sid then
     -- One that is ending as well keeps nothing: of two that end together, the second puts the message offline.
     local st = redis.call('HGET', key('s', string.sub(other, 3)), 'st')
@@ -16,4 +17,4 @@ for _, other in ipairs(redis.call('HKEYS', key('u', ARGV[8]))) do
   end
 end
 return {'OK', redis.call('HGET', s, 'L'), redis.call('HGET', s, 'in'), redis.call('HGET', s, 'fill') or '0', out, live,
-  redis.call('XLEN', s .. ':held')}
+  redis.call('XLEN', s .. ':held'), r[1], r[2]}

@@ -45,6 +45,7 @@ local function append(a)
   local value = string.format('%.0f', a.n * 4096 + a.sub)
   if r[2] == 'filling' and a.held then
     redis.call('XADD', s .. ':held', '*', 'e', a.e, 's', a.src, 'v', value)
+    publish(r[1], 'held', cmsgpack.pack({a.t, a.e}))  -- the carrier's memory is the second place
     return 0
   end
   local l = redis.call('HINCRBY', s, 'L', 1)
@@ -65,6 +66,13 @@ local function route_change(c)
   if c.moves or c.ended then v = redis.call('HINCRBY', u, 'v', 1) else v = tonumber(redis.call('HGET', u, 'v') or '0') end
   if c.ended and redis.call('HLEN', u) <= 1 then redis.call('EXPIRE', u, 3600) else redis.call('PERSIST', u) end
   announce('route', cmsgpack.pack({c.u, v, c.change}))
+  if c.gone and c.gone ~= '' then
+    -- For a node that starts: a client that resumes there was told by nobody who went in the last ten minutes.
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    redis.call('ZADD', P .. 'gone', string.format('%.0f', now), c.gone)
+    redis.call('ZREMRANGEBYSCORE', P .. 'gone', '-inf', string.format('%.0f', now - 600000))
+  end
 end
 
 local function drop_session(sid)

@@ -38,6 +38,24 @@ for _, x in ipairs(late) do
   put(x[1], x[2], x[3])
   out[#out + 1] = {string.format('%.0f', l), x[1]}
 end
+-- What waits behind the login backlog: as the carrier has it, then what survived and the carrier has not read. Of a live
+-- session it is in the log.
+local survived = redis.call('XRANGE', s .. ':held', '-', '+')
+redis.call('DEL', s .. ':held')
+if b.mode == 'filling' then
+  local has = {}
+  local function hold(e, source, value)
+    if has[source .. '\0' .. value] then return end
+    has[source .. '\0' .. value] = true
+    redis.call('XADD', s .. ':held', '*', 'e', e, 's', source, 'v', value)
+    local field = 'o:' .. source
+    if source ~= '' and tonumber(value) > tonumber(redis.call('HGET', s, field) or '-1') then
+      redis.call('HSET', s, field, value)
+    end
+  end
+  for _, x in ipairs(b.held) do hold(x[1], x[2], string.format('%.0f', x[3])) end
+  for _, x in ipairs(survived) do hold(x[2][2], x[2][4], x[2][6]) end
+end
 redis.call('HSET', s, 'jid', b.jid, 'acc', b.acc, 'node', NODE, 'g', b.g, 'e', b.e,
   'in', string.format('%.0f', math.max(tonumber(r[4] or '0'), b['in'])), 'L', string.format('%.0f', l),
   'ack', string.format('%.0f', base), 'mode', b.mode, 'st', b.st, 'until', b.till, 'res', b.res, 'state', b.state,

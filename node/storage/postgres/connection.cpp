@@ -21,7 +21,9 @@ Failure failure_of(const PGresult* result) {
 }  // namespace
 
 bool Failure::transient() const {
-    if (state_.empty() || state_ == "25006") return true;  // read-only: a replica, until it is promoted
+    // 25006, read-only: a replica, until it is promoted; 25P03: the server gave up a transaction that stood
+    // still.
+    if (state_.empty() || state_ == "25006" || state_ == "25P03") return true;
     const auto kind = std::string_view(state_).substr(0, 2);
     return kind == "08" || kind == "40" || kind == "53" || kind == "57" || kind == "58";
 }
@@ -65,6 +67,8 @@ void Connection::connect() {
     PQsetNoticeProcessor(db_.get(), [](void*, const char*) {}, nullptr);
     PQsetnonblocking(db_.get(), 1);
     if (PQenterPipelineMode(db_.get()) != 1) lost("pipeline mode refused");
+    // Of a node that is cut off, or stands still, in the middle of a transaction the locks are free again.
+    run("SET idle_in_transaction_session_timeout='5s'");
 }
 
 void Connection::close() noexcept {

@@ -5,6 +5,7 @@
 
 #include "base/log.hpp"
 #include "storage/postgres/transaction.hpp"
+#include "storage/sql/delay.hpp"
 #include "storage/sql/values.hpp"
 
 namespace hexad::postgres {
@@ -46,11 +47,38 @@ void lock_owner(Connection& db, AccountId owner) {
     db.query("SELECT pg_advisory_xact_lock(7302, (?1::bigint % 2147483647)::int)", owner).next();
 }
 
+/// From here on nobody with an older epoch of the session gets through; false: a newer one was here.
+bool shut_out_older(Connection& db, const SessionToken& token) {
+    db.send("SELECT pg_advisory_xact_lock(7303, hashtext(?1::text))", token.sid);
+    return db.run(
+               "INSERT INTO sm_fence VALUES(?1,?2,?3,0,?4) ON CONFLICT(sid) DO UPDATE SET g=excluded.g, "
+               "e=excluded.e, at=excluded.at WHERE (sm_fence.g, sm_fence.e) <= (excluded.g, excluded.e)",
+               token.sid, static_cast<std::int64_t>(token.epoch.g), static_cast<std::int64_t>(token.epoch.e),
+               now()) > 0;
+}
+
 }  // namespace
 
-OfflineStore::Taken take_offline(Connection& db, AccountId owner, const std::string& sid,
-                                 std::uint64_t filled) {
+void share_session(Connection& db, const std::string& sid) {
+    db.send("SELECT pg_advisory_xact_lock_shared(7303, hashtext(?1::text))", sid);
+}
+
+void put_offline_unless_fenced(Connection& db, const OfflineRow& row, const SessionToken& token) {
+    db.send(
+        "INSERT INTO offline(owner, stanza_id, ord, sender, ts, xml) SELECT ?1::bigint, ?2::text, "
+        "coalesce((SELECT seq FROM archive WHERE owner=?1 AND stanza_id=?2), nextval('archive_seq_seq')), "
+        "?3::text, ?4::bigint, ?5::text WHERE NOT EXISTS (SELECT 1 FROM sm_fence WHERE sid=?6 AND (g, e) > "
+        "(?7::bigint, ?8::bigint)) ON CONFLICT DO NOTHING",
+        row.owner, row.stanza_id, row.from.to_string(), sql::to_micros(row.at),
+        row.xml ? std::string_view(*row.xml) : std::string_view{}, token.sid,
+        static_cast<std::int64_t>(token.epoch.g), static_cast<std::int64_t>(token.epoch.e));
+}
+
+Result<OfflineStore::Taken> take_offline(Connection& db, AccountId owner, const SessionToken& token,
+                                         std::uint64_t filled) {
+    const auto& sid = token.sid;
     Transaction transaction(db);
+    if (!shut_out_older(db, token)) return StorageError::fenced;
     lock_owner(db, owner);
     const auto before = static_cast<std::int64_t>(filled);
     db.run(mark_done, sid, before, now());
@@ -80,12 +108,17 @@ void offline_done(Connection& db, const std::string& sid, std::uint64_t batch) {
     db.run(mark_done, sid, static_cast<std::int64_t>(batch), now());
 }
 
-void put_back_offline(Connection& db, AccountId owner, const std::string& sid, const Jid& jid,
-                      std::uint64_t in, std::uint64_t filled, const std::vector<OfflineRow>& due) {
+Result<bool> put_back_offline(Connection& db, AccountId owner, const SessionToken& token, const Jid& jid,
+                              std::uint64_t in, std::uint64_t filled, const std::vector<OfflineRow>& due) {
+    const auto& sid = token.sid;
     Transaction transaction(db);
+    if (!shut_out_older(db, token)) return StorageError::fenced;
     db.run(mark_done, sid, static_cast<std::int64_t>(filled), now());
     db.run("UPDATE offline SET state=0, sid=NULL, batch=0 WHERE sid=?1 AND state=1", sid);
     for (const auto& row : due) {
+        auto taken = db.query("SELECT ts FROM archive WHERE owner=?1 AND stanza_id=?2", owner, row.stanza_id);
+        const auto at = taken.next() ? sql::from_micros(taken.integer(0)) : row.at;
+        const auto xml = row.xml ? sql::with_delay(*row.xml, jid.domain(), at) : std::string();
         // The place of the first writing stays: that is where the message belongs.
         db.send(
             "INSERT INTO offline(owner, stanza_id, ord, sender, ts, xml) VALUES(?1, ?2, coalesce((SELECT seq "
@@ -93,8 +126,7 @@ void put_back_offline(Connection& db, AccountId owner, const std::string& sid, c
             "archive WHERE owner=?1 AND stanza_id=?2), nextval('archive_seq_seq')), ?3, ?4, ?5) ON "
             "CONFLICT(owner, "
             "stanza_id) DO UPDATE SET state=0, sid=NULL, batch=0, xml=excluded.xml",
-            owner, row.stanza_id, row.from.to_string(), sql::to_micros(row.at),
-            row.xml ? std::string_view(*row.xml) : std::string_view{});
+            owner, row.stanza_id, row.from.to_string(), sql::to_micros(at), xml);
     }
     db.send(
         "INSERT INTO sm_tomb VALUES(?1,?2,?3,?4) ON CONFLICT(sid) DO UPDATE SET inbound=excluded.inbound, "
@@ -102,6 +134,7 @@ void put_back_offline(Connection& db, AccountId owner, const std::string& sid, c
         sid, jid.to_string(), static_cast<std::int64_t>(in), now() + day);
     db.collect();
     transaction.commit();
+    return true;
 }
 
 std::optional<SessionTomb> find_tomb(Connection& db, const std::string& sid) {
@@ -115,9 +148,10 @@ std::optional<SessionTomb> find_tomb(Connection& db, const std::string& sid) {
     return SessionTomb{*jid, row.count(1)};
 }
 
-std::vector<OfflineStore::Row> withdraw_offline(Connection& db,
-                                                const std::vector<OfflineStore::RowName>& rows) {
+Result<std::vector<OfflineStore::Row>> withdraw_offline(Connection& db, const SessionToken& token,
+                                                        const std::vector<OfflineStore::RowName>& rows) {
     Transaction transaction(db);
+    if (!shut_out_older(db, token)) return StorageError::fenced;
     std::set<AccountId> owners;
     for (const auto& row : rows) owners.insert(row.owner);
     for (const auto owner : owners) lock_owner(db, owner);

@@ -3,7 +3,9 @@
 #include <catch2/catch.hpp>
 
 #include "storage/postgres/connection.hpp"
+#include "storage/postgres/offline.hpp"
 #include "storage/postgres/store.hpp"
+#include "storage/postgres/transaction.hpp"
 #include "storage/testing/postgres_server.hpp"
 
 using namespace hexad;
@@ -87,7 +89,7 @@ using Ids = std::vector<std::string>;
 }  // namespace
 
 static OfflineStore::Row withdrawn(World& w, const std::string& id) {
-    const auto rows = w.run(w.offline().withdraw({{w.juliet, id}}));
+    const auto rows = w.run(w.offline().withdraw({"sender", {1, 1}}, {{w.juliet, id}}));
     return rows.value().at(0);
 }
 
@@ -179,7 +181,7 @@ TEST_CASE("the backlog is taken in batches that survive a crash of their taker",
     std::vector<Batch> group;
     for (int i = 1; i <= 150; ++i) group.push_back(w.offline_message("o" + std::to_string(1000 + i), i));
     w.write(group);
-    auto taken = w.run(w.offline().take(w.juliet, "j", 0)).value();
+    auto taken = w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 0)).value();
     REQUIRE(taken.rows.size() == 100);
     CHECK(taken.batch == 1);
     CHECK(taken.rows[0].stanza_id == "o1001");
@@ -187,24 +189,25 @@ TEST_CASE("the backlog is taken in batches that survive a crash of their taker",
     CHECK(taken.rows[0].at == at(1));
     CHECK(*taken.rows[0].xml == "<message id='o1001'/>");
     CHECK(taken.rows[0].from == jid("romeo@example.test/r"));
-    CHECK(w.run(w.offline().take(w.juliet, "other", 0)).value().rows.size() == 50);
+    CHECK(w.run(w.offline().take(w.juliet, {"other", {1, 1}}, 0)).value().rows.size() == 50);
     // Taken, but the crash came before they were filled: the same again.
-    taken = w.run(w.offline().take(w.juliet, "j", 0)).value();
+    taken = w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 0)).value();
     CHECK(taken.batch == 1);
     CHECK(taken.rows.size() == 100);
     CHECK(taken.rows[0].stanza_id == "o1001");
     // Filled, but the crash came before they were done.
-    taken = w.run(w.offline().take(w.juliet, "j", 1)).value();
+    taken = w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 1)).value();
     CHECK(taken.rows.empty());
     CHECK(taken.batch == 2);
     CHECK(withdrawn(w, "o1001") == OfflineStore::Row::taken);
     // The other one ends without having filled its part.
-    CHECK(w.run(w.offline().put_back(w.juliet, "other", jid("juliet@example.test/o"), 7, 0, {})).value());
-    taken = w.run(w.offline().take(w.juliet, "j", 1)).value();
+    CHECK(w.run(w.offline().put_back(w.juliet, {"other", {1, 1}}, jid("juliet@example.test/o"), 7, 0, {}))
+              .value());
+    taken = w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 1)).value();
     CHECK(taken.rows.size() == 50);
     CHECK(taken.rows[0].stanza_id == "o1101");
     CHECK(w.run(w.offline().done("j", 2)).value());
-    CHECK(w.run(w.offline().take(w.juliet, "j", 2)).value().rows.empty());
+    CHECK(w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 2)).value().rows.empty());
     CHECK(w.run(w.store->store().offline_count(w.juliet)).value() == 0);
 }
 
@@ -212,7 +215,7 @@ TEST_CASE("an ended session gives back what is due, in the place of its archive 
           "[postgres][delivery-5]") {
     World w;
     w.write({w.offline_message("a", 1), w.offline_message("b", 2)});
-    auto taken = w.run(w.offline().take(w.juliet, "j", 0)).value();
+    auto taken = w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 0)).value();
     w.run(w.offline().done("j", 1));
     Batch live;
     live.archive.push_back(archived(w.juliet, "c", "romeo@example.test", 3));
@@ -221,14 +224,15 @@ TEST_CASE("an ended session gives back what is due, in the place of its archive 
     std::vector<OfflineRow> due{{w.juliet, "c", jid("romeo@example.test"), at(3), make_bytes("<c/>")},
                                 {w.juliet, "b", jid("romeo@example.test"), at(2), make_bytes("<b/>")}};
     const auto full = jid("juliet@example.test/j");
-    REQUIRE(w.run(w.offline().put_back(w.juliet, "j", full, 17, 1, due)).value());
-    REQUIRE(w.run(w.offline().put_back(w.juliet, "j", full, 17, 1, due)).value());  // by another node
+    REQUIRE(w.run(w.offline().put_back(w.juliet, {"j", {1, 1}}, full, 17, 1, due)).value());
+    REQUIRE(
+        w.run(w.offline().put_back(w.juliet, {"j", {1, 1}}, full, 17, 1, due)).value());  // by another node
     const auto tomb = w.run(w.offline().tomb("j")).value();
     REQUIRE(tomb);
     CHECK(tomb->jid == full);
     CHECK(tomb->in == 17);
     CHECK_FALSE(w.run(w.offline().tomb("zz")).value());
-    taken = w.run(w.offline().take(w.juliet, "k", 0)).value();
+    taken = w.run(w.offline().take(w.juliet, {"k", {1, 1}}, 0)).value();
     CHECK(ids(taken.rows) == Ids{"b", "c", "d"});
     CHECK(*taken.rows[0].xml == "<b/>");
 }
@@ -240,12 +244,61 @@ TEST_CASE("a row of an earlier attempt is withdrawn unless a login has it", "[po
     CHECK(withdrawn(w, "a") == OfflineStore::Row::queued);
     CHECK(withdrawn(w, "a") == OfflineStore::Row::none);
     w.write(w.offline_message("a", 1));
-    w.run(w.offline().take(w.juliet, "j", 0));
+    w.run(w.offline().take(w.juliet, {"j", {1, 1}}, 0));
     CHECK(withdrawn(w, "a") == OfflineStore::Row::taken);
     w.run(w.offline().done("j", 1));
     CHECK(withdrawn(w, "a") == OfflineStore::Row::taken);
     CHECK(w.write(w.offline_message("a", 1)) == CommitStatus::ok);
     CHECK(w.run(w.store->store().offline_count(w.juliet)).value() == 0);
+}
+
+TEST_CASE("what a former carrier of a session asks for late changes nothing", "[postgres][delivery-6]") {
+    World w;
+    const SessionToken former{"session", {1, 3}}, now{"session", {2, 1}};
+    auto late = w.offline_message("late", 1);
+    late.origin = {"session", 1, 0};
+    late.epoch = former.epoch;
+    auto early = w.offline_message("early", 2);
+    early.origin = {"session#", 2, 0};  // from before it counted
+    early.epoch = former.epoch;
+    CHECK(w.write(early) == CommitStatus::ok);
+    CHECK(w.run(w.offline().withdraw(now, {{w.juliet, "late"}})).value() ==
+          std::vector{OfflineStore::Row::none});
+    // Its archive row is the same row; who gets the message is decided elsewhere now.
+    w.write(late);
+    CHECK(w.archive() == Ids{"early", "late"});
+    CHECK(w.run(w.store->store().offline_count(w.juliet)).value() == 1);
+    const auto fenced = make_error_code(StorageError::fenced);
+    CHECK(w.run(w.offline().withdraw(former, {{w.juliet, "early"}})).error() == fenced);
+    CHECK(w.run(w.offline().take(w.juliet, former, 0)).error() == fenced);
+    CHECK(w.run(w.offline().put_back(w.juliet, former, jid("juliet@example.test/j"), 1, 0, {})).error() ==
+          fenced);
+    CHECK(w.run(w.store->store().offline_count(w.juliet)).value() == 1);
+    // Who carries it now goes on, and the rows of nobody's session are nobody's to refuse.
+    late.epoch = now.epoch;
+    w.write(late);
+    CHECK(ids(w.run(w.offline().take(w.juliet, now, 0)).value().rows) == Ids{"early", "late"});
+    w.write(w.offline_message("free", 3));
+    CHECK(w.run(w.store->store().offline_count(w.juliet)).value() == 1);
+}
+
+TEST_CASE("who shuts a former carrier out waits for the rows it is writing", "[postgres][delivery-6]") {
+    World w;
+    postgres::Connection writer(w.conninfo, milliseconds(3000));
+    writer.connect();
+    postgres::Transaction writing(writer);
+    postgres::share_session(writer, "session");
+    postgres::put_offline_unless_fenced(
+        writer, {w.juliet, "x", jid("romeo@example.test/r"), at(1), make_bytes("<message/>")},
+        {"session", {1, 1}});
+    writer.collect();
+    std::thread ends([&] {
+        std::this_thread::sleep_for(milliseconds(200));
+        writing.commit();
+    });
+    const auto found = w.run(w.offline().withdraw({"session", {1, 2}}, {{w.juliet, "x"}}));
+    ends.join();
+    CHECK(found.value() == std::vector{OfflineStore::Row::queued});
 }
 
 TEST_CASE("generation, partition and incarnation rise by compare and set", "[postgres][delivery-7]") {

@@ -65,6 +65,29 @@ RedundancyStore::Health store_health(Connection& db) {
     return out;
 }
 
+std::vector<RedundancyStore::Waiting> offline_waiting(Connection& db) {
+    std::vector<RedundancyStore::Waiting> out;
+    auto rows = db.query(
+        "SELECT a.localpart || '@' || h.name, coalesce(o.sid, ''), count(*) FROM offline o JOIN account a ON "
+        "a.id=o.owner JOIN host h ON h.id=a.host WHERE o.state < 2 GROUP BY 1, 2");
+    while (rows.next()) out.push_back({rows.string(0), rows.string(1), rows.count(2)});
+    return out;
+}
+
+std::map<std::string, std::string> history_holes(Connection& db) {
+    std::map<std::string, std::string> out;
+    auto rows = db.query(
+        "SELECT r.localpart || '@' || h.name, r.hist, count(a.hist), coalesce(max(a.hist), 0) FROM room r "
+        "JOIN "
+        "host h ON h.id=r.host LEFT JOIN room_archive a ON a.room=r.id GROUP BY r.id, h.name HAVING "
+        "count(a.hist) <> r.hist OR coalesce(max(a.hist), 0) <> r.hist");
+    while (rows.next()) {
+        out[rows.string(0)] = std::to_string(rows.count(2)) + " rows up to " + std::to_string(rows.count(3)) +
+                              ", the last number given is " + std::to_string(rows.count(1));
+    }
+    return out;
+}
+
 std::vector<std::string> never_synced(Connection& db, const std::vector<std::string>& agreements) {
     std::vector<std::string> out;
     for (const auto& agreement : agreements) {

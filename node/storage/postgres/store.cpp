@@ -282,9 +282,10 @@ struct PostgresStore::Impl final : Store,
 
     // OfflineStore
 
-    awaitable<Result<Taken>> take(AccountId owner, std::string sid, std::uint64_t filled) override {
-        return run(
-            [owner, sid = std::move(sid), filled](Db& db) { return take_offline(db, owner, sid, filled); });
+    awaitable<Result<Taken>> take(AccountId owner, SessionToken token, std::uint64_t filled) override {
+        return run([owner, token = std::move(token), filled](Db& db) {
+            return take_offline(db, owner, token, filled);
+        });
     }
     awaitable<Result<bool>> done(std::string sid, std::uint64_t batch) override {
         return run([sid = std::move(sid), batch](Db& db) -> Result<bool> {
@@ -292,19 +293,18 @@ struct PostgresStore::Impl final : Store,
             return true;
         });
     }
-    awaitable<Result<bool>> put_back(AccountId owner, std::string sid, Jid jid, std::uint64_t in,
+    awaitable<Result<bool>> put_back(AccountId owner, SessionToken token, Jid jid, std::uint64_t in,
                                      std::uint64_t filled, std::vector<OfflineRow> due) override {
-        return run([owner, sid = std::move(sid), jid = std::move(jid), in, filled,
-                    due = std::move(due)](Db& db) -> Result<bool> {
-            put_back_offline(db, owner, sid, jid, in, filled, due);
-            return true;
-        });
+        return run([owner, token = std::move(token), jid = std::move(jid), in, filled, due = std::move(due)](
+                       Db& db) { return put_back_offline(db, owner, token, jid, in, filled, due); });
     }
     awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) override {
         return run([sid = std::move(sid)](Db& db) { return find_tomb(db, sid); });
     }
-    awaitable<Result<std::vector<Row>>> withdraw(std::vector<RowName> rows) override {
-        return run([rows = std::move(rows)](Db& db) { return withdraw_offline(db, rows); });
+    awaitable<Result<std::vector<Row>>> withdraw(SessionToken token, std::vector<RowName> rows) override {
+        return run([token = std::move(token), rows = std::move(rows)](Db& db) {
+            return withdraw_offline(db, token, rows);
+        });
     }
 
     // EpochStore
@@ -357,6 +357,12 @@ struct PostgresStore::Impl final : Store,
     }
     awaitable<Result<Health>> health() override {
         return run([](Db& db) { return store_health(db); });
+    }
+    awaitable<Result<std::vector<Waiting>>> offline_waiting() override {
+        return run([](Db& db) { return postgres::offline_waiting(db); });
+    }
+    awaitable<Result<std::map<std::string, std::string>>> history_holes() override {
+        return run([](Db& db) { return postgres::history_holes(db); });
     }
     awaitable<Result<std::vector<std::string>>> never_synced(std::vector<std::string> agreements) override {
         return run([all = std::move(agreements)](Db& db) { return postgres::never_synced(db, all); });

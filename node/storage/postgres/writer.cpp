@@ -32,6 +32,13 @@ bool of_session(const Batch& batch) {
     return !batch.origin.source.empty() && !batch.room_step && batch.epoch.g != 0;
 }
 
+/// The session that a stanza belongs to, whether it counts yet or not; none if the batch has no epoch.
+SessionToken token_of(const Batch& batch) {
+    if (!of_session(batch)) return {};
+    const auto& source = batch.origin.source;
+    return {source.substr(0, source.find('#')), batch.epoch};
+}
+
 /// Rooms whose rows the batch writes under an epoch.
 std::set<RoomId> guarded_rooms(const Batch& batch) {
     std::set<RoomId> out;
@@ -278,6 +285,11 @@ CommitStatus Writer::change_accounts(const Batch& batch) {
 void Writer::write_rows(std::vector<Item*> items) {
     if (items.empty()) return;
     db_.send("BEGIN");
+    std::set<std::string> sessions;  // locked in one order on all nodes, before anything else
+    for (const auto* item : items) {
+        if (!item->batch->offline.empty()) sessions.insert(token_of(*item->batch).sid);
+    }
+    for (const auto& sid : sessions) share_session(db_, sid);
     check_guards(items);
     for (const auto* item : items) {
         if (item->status == CommitStatus::ok) send_rows(*item);
@@ -328,14 +340,8 @@ void Writer::send_rows(const Item& item) {
             sent ? std::optional<std::string_view>(row.origin_id) : std::nullopt,
             sent ? std::optional<Blob>(Blob{row.content_hash}) : std::nullopt, xml_of(row.xml));
     }
-    for (const auto& row : batch.offline) {
-        db_.send(
-            "INSERT INTO offline(owner, stanza_id, ord, sender, ts, xml) VALUES(?1, ?2, coalesce((SELECT seq "
-            "FROM "
-            "archive WHERE owner=?1 AND stanza_id=?2), nextval('archive_seq_seq')), ?3, ?4, ?5) ON CONFLICT "
-            "DO NOTHING",
-            row.owner, row.stanza_id, row.from.to_string(), to_micros(row.at), xml_of(row.xml));
-    }
+    // A former carrier's row is left out without a word: its commit is refused all the same.
+    for (const auto& row : batch.offline) put_offline_unless_fenced(db_, row, token_of(batch));
     for (const auto& row : batch.room_archive) {
         db_.send("INSERT INTO room_archive VALUES(?1,?2,?3,?4,?5,?6) ON CONFLICT DO NOTHING", row.room,
                  number(row.hist), row.stanza_id, to_micros(row.at), row.from.to_string(), xml_of(row.xml));

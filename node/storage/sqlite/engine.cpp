@@ -172,8 +172,8 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     awaitable<Lifted<std::invoke_result_t<Work&, Connection&>>> read(Work work) {
         using Value = Lifted<std::invoke_result_t<Work&, Connection&>>;
         if (!readers) {  // in memory there is only the writer's connection
-            co_return co_await write(
-                [work = std::move(work)](Connection& db) mutable -> Value { return work(db); });
+            auto lifted = [work = std::move(work)](Connection& db) mutable -> Value { return work(db); };
+            co_return co_await write(std::move(lifted));
         }
         StorageError error{};
         try {

@@ -1,6 +1,7 @@
 // Messages on their way between the offline store and the logs: the backlog of a login, the end of a session.
 #include <algorithm>
 
+#include "storage/sql/delay.hpp"
 #include "storage/sql/values.hpp"
 #include "storage/sqlite/session_keys.hpp"
 #include "storage/sqlite/session_table.hpp"
@@ -20,19 +21,6 @@ bool is_request(std::string_view iq) {
         if (tag.find(type) != std::string_view::npos) return true;
     }
     return false;
-}
-
-/// The message with the time at which the server took it (XEP-0203), unless it has one.
-std::string with_delay(std::string_view xml, std::string_view from, Timestamp at) {
-    const auto close = xml.rfind("</");
-    if (close == std::string_view::npos || xml.find("urn:xmpp:delay") != std::string_view::npos)
-        return std::string(xml);
-    std::string out(xml.substr(0, close));
-    out += "<delay xmlns='urn:xmpp:delay' from='";
-    out += from;
-    out += "' stamp='" + format_time(at) + "'/>";
-    out += xml.substr(close);
-    return out;
 }
 
 }  // namespace
@@ -119,7 +107,7 @@ void SessionTable::end_entry(const Session& session, const LogEntry& entry, std:
     }
     const auto jid = Jid::parse(session.jid);
     const std::string domain(jid ? jid->domain() : std::string_view{});
-    put_offline(session.account, entry.stanza_id, {}, at, with_delay(*entry.xml, domain, at), true);
+    put_offline(session.account, entry.stanza_id, {}, at, sql::with_delay(*entry.xml, domain, at), true);
     out.stored.push_back(entry.stanza_id);
 }
 
