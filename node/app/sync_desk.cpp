@@ -318,4 +318,27 @@ awaitable<SyncDesk::Answer> SyncDesk::ask(std::string kind, std::string agreemen
     co_return Answer{504, fault("the agent is still at it, or hangs: see hexactl sync status and its log")};
 }
 
+awaitable<std::pair<int, boost::json::value>> SyncDesk::answer(std::string what, boost::json::object given) {
+    const auto text = [&given](std::string_view key) {
+        const auto* value = given.if_contains(key);
+        return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+    };
+    const auto number = [&](std::string_view key) -> std::int64_t {
+        const auto* value = given.if_contains(key);
+        if (value != nullptr && value->is_int64()) return value->as_int64();
+        return std::strtoll(text(key).c_str(), nullptr, 10);
+    };
+    Answer answer;
+    if (what == "status") {
+        answer = co_await status(static_cast<std::size_t>(std::max<std::int64_t>(0, number("runs"))));
+    } else if (what == "review") {
+        answer = co_await review(number("run"));
+    } else if (what == "explain") {
+        answer = co_await explain(text("jid"));
+    } else {
+        answer = co_await ask(text("kind"), text("agreement"), number("run"));
+    }
+    co_return std::pair(answer.status, std::move(answer.value));
+}
+
 }  // namespace hexad
