@@ -6,60 +6,34 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <malloc.h>
-#include <sys/eventfd.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/json.hpp>
 
-#include "admin/admin_api.hpp"
 #include "app/account_events.hpp"
+#include "app/backend.hpp"
+#include "app/canary_host.hpp"
 #include "app/directory_login.hpp"
+#include "app/host_certificates.hpp"
+#include "app/listeners.hpp"
+#include "app/memory.hpp"
+#include "app/secret_file.hpp"
 #include "app/supervisor.hpp"
 #include "app/sync_desk.hpp"
 #include "app/version.hpp"
 #include "auth/auth_service.hpp"
 #include "base/fail_point.hpp"
-#include "base/ids.hpp"
 #include "base/log.hpp"
 #include "base/metrics.hpp"
 #include "ha/assignment.hpp"
-#include "ha/canary.hpp"
 #include "ha/manager.hpp"
-#include "io/http.hpp"
-#include "io/listener.hpp"
-#include "io/tls_context.hpp"
 #include "modules/builtin_modules.hpp"
 #include "muc/muc_module.hpp"
-#include "net/c2s_connection.hpp"
 #include "net/upload_http.hpp"
 #include "placement/placement.hpp"
 #include "routing/router.hpp"
-#include "storage/postgres/store.hpp"
-#include "storage/sqlite/engine.hpp"
 
 namespace hexad {
-
-namespace {
-
-/// A secret that lives in a file of mode 0600; made up if the file does not exist.
-std::string secret_from_file(const std::string& path) {
-    std::ifstream in(path);
-    std::string secret;
-    in >> secret;
-    if (!secret.empty()) return secret;
-    secret = random_id(32);
-    const auto old = ::umask(0077);
-    std::ofstream(path, std::ios::trunc) << secret << '\n';
-    ::umask(old);
-    return secret;
-}
-
-}  // namespace
 
 struct Server::Impl {
     explicit Impl(ServerOptions o) : options(std::move(o)), signals(io, SIGTERM, SIGINT, SIGHUP) {}
@@ -67,11 +41,9 @@ struct Server::Impl {
     ServerOptions options;
     asio::io_context io{1};
     asio::signal_set signals;
-    asio::thread_pool disk{2};                ///< reads and writes uploaded files
-    std::unique_ptr<SqliteEngine> engine;     ///< single node
-    std::unique_ptr<PostgresStore> postgres;  ///< cluster …
-    std::unique_ptr<ClusterBackend> cluster;  ///< … with Redis
-    std::unique_ptr<Admission> admission;     ///< cluster
+    asio::thread_pool disk{2};  ///< reads and writes uploaded files
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<Admission> admission;  ///< cluster
     std::unique_ptr<HaManager> ha;
     std::unique_ptr<AssignmentKeeper> assignment;
     std::unique_ptr<DirectoryLogin> directory;
@@ -86,144 +58,31 @@ struct Server::Impl {
     std::unique_ptr<TlsContext> tls;
     std::unique_ptr<AuthService> auth;
     std::shared_ptr<C2sContext> c2s;
-    std::unique_ptr<Listener> c2s_listener, c2s_tls_listener, https_listener, admin_listener, admin_socket;
-    std::unique_ptr<HttpServer> https, admin_http, admin_local;
+    std::unique_ptr<ClientListeners> clients;
+    std::unique_ptr<HttpServer> https;
     std::unique_ptr<UploadHttp> upload;
-    std::string admin_token;
+    std::unique_ptr<AdminListeners> admin;
     bool ready = false;
     bool clients_wanted = false;  ///< client listeners are to be open
     int status = 0;
 
     const Config& config() const { return options.config; }
     const NodeConfig& node() const { return *options.config.node(options.node); }
-
-    Store& store() { return postgres ? postgres->store() : engine->store(); }
-    Committer& committer() { return cluster ? static_cast<Committer&>(*cluster) : engine->committer(); }
-    SessionLog& session_log() { return cluster ? static_cast<SessionLog&>(*cluster) : engine->session_log(); }
-    void open_store();
-    void open_cluster();
+    Store& store() { return backend->store(); }
+    Committer& committer() { return backend->committer(); }
+    ClusterBackend& cluster() { return *backend->cluster; }
+    bool is_cluster() const { return backend->cluster != nullptr; }
     awaitable<void> join_cluster();
-    awaitable<void> give_memory_back();
     awaitable<void> account_changed(Jid account, AccountState state);
-    bool watches_peer() const;
-    void serve_canary();
-    void build_tls();
     void build_core(const std::string& secret);
     void listen();
-    void listen_at(std::unique_ptr<Listener>& listener, std::uint16_t port, Listener::OnAccept accept,
-                   const char* what);
-    void listen_clients();
     void open_clients();
-    void close_clients();
     void serve_admin_api();
     awaitable<void> start();
     awaitable<void> stop();
     void on_signal();
     awaitable<std::vector<boost::json::object>> node_states();
-    awaitable<std::pair<int, boost::json::value>> at_sync_desk(std::string what, boost::json::object given);
 };
-
-void Server::Impl::open_cluster() {
-    PostgresStore::Options store_options;
-    store_options.migrate = options.migrate;
-    auto opened = PostgresStore::open(io, config().store_url, store_options);
-    if (!opened) throw std::runtime_error("store: " + opened.error().text);
-    postgres = std::move(*opened);
-    ClusterOptions cluster_options;
-    cluster_options.id = config().id;
-    cluster_options.node = options.node;
-    for (const auto& group : config().groups) {
-        for (const auto& n : group.nodes) cluster_options.nodes.push_back(n.name);
-    }
-    cluster_options.redis.url = config().redis_url;
-    cluster_options.redis.source_address = node().address;
-    if (!config().redis_password_file.empty()) {
-        std::ifstream in(config().redis_password_file);
-        in >> cluster_options.redis.password;
-        if (cluster_options.redis.password.empty())
-            throw std::runtime_error(config().redis_password_file + ": no password in it");
-    }
-    cluster_options.lease = config().timers.lease;
-    cluster_options.renew = config().timers.renew;
-    if (config().durability == "relaxed") cluster_options.durability = Durability::relaxed;
-    cluster = std::make_unique<ClusterBackend>(io, cluster_options, postgres->writer(), postgres->offline(),
-                                               postgres->epochs());
-}
-
-void Server::Impl::open_store() {
-    if (config().is_cluster()) {
-        open_cluster();
-        return;
-    }
-    auto path = options.data + "/hexad.sqlite";
-    constexpr std::string_view scheme = "sqlite://";
-    if (config().store_url.starts_with(scheme)) path = config().store_url.substr(scheme.size());
-    SqliteEngine::Options engine_options;
-    engine_options.migrate = options.migrate;
-    if (config().durability == "relaxed") engine_options.durability = sqlite::Durability::relaxed;
-    auto opened = SqliteEngine::open(io, path, engine_options);
-    if (!opened) throw std::runtime_error(path + ": " + opened.error().text);
-    engine = std::move(*opened);
-}
-
-void Server::Impl::build_tls() {
-    std::vector<TlsCertificate> certificates;
-    for (const auto& host : config().hosts) {
-        TlsCertificate certificate;
-        certificate.names = {host.name};
-        certificate.chain_file = host.certificate;
-        certificate.key_file = host.key;
-        if (host.certificate.empty()) {
-            const auto base = options.data + '/' + host.name;
-            certificate.chain_file = base + ".crt";
-            certificate.key_file = base + ".key";
-            if (!std::filesystem::exists(certificate.chain_file)) {
-                make_self_signed(host.name, certificate.chain_file, certificate.key_file, node().address);
-                log_warn("certificate_self_signed", {{"host", host.name}, {"file", certificate.chain_file}});
-            }
-        }
-        certificates.push_back(std::move(certificate));
-    }
-    if (watches_peer()) {
-        // Its host is for the nodes of the cluster alone.
-        TlsCertificate own;
-        own.chain_file = config().peer_tls.cert;
-        own.key_file = config().peer_tls.key;
-        own.only_for = canary_host;
-        own.client_ca_file = config().peer_tls.ca;
-        certificates.push_back(std::move(own));
-    }
-    tls = std::make_unique<TlsContext>(std::move(certificates));
-}
-
-/// Whether the nodes of the group log in to each other to see that clients are served.
-bool Server::Impl::watches_peer() const {
-    return config().is_cluster() && !config().peer_tls.cert.empty() &&
-           config().group_of(options.node)->nodes.size() > 1;
-}
-
-/// The other nodes' way in (docs/redundancy-groups.md, "The canary").
-void Server::Impl::serve_canary() {
-    auto& canary = c2s->canary;
-    canary.name = canary_host;
-    canary.node_of = [this](const std::vector<std::string>& names) {
-        for (const auto& group : config().groups) {
-            for (const auto& n : group.nodes) {
-                const auto proves = [&n](const std::string& name) { return tls_name_matches(name, n.name); };
-                if (n.name != options.node && std::any_of(names.begin(), names.end(), proves)) return n.name;
-            }
-        }
-        return std::string();
-    };
-    canary.commit = [this](std::function<void(bool)> done) {
-        // A record that is not there is not changed; what else a stanza's commit is checked for, this is.
-        Batch batch;
-        SessionRecord nothing;
-        nothing.sid = "canary";
-        batch.sessions.push_back(std::move(nothing));
-        router->submit(std::move(batch), std::move(done));
-    };
-}
 
 void Server::Impl::build_core(const std::string& secret) {
     store().place_by(placer_of(config()));
@@ -244,17 +103,18 @@ void Server::Impl::build_core(const std::string& secret) {
     router_options.node = options.node;
     for (const auto& host : config().hosts) router_options.hosts.push_back(host.name);
     router_options.resume_window = config().timers.resume_window;
-    router = std::make_unique<Router>(io, store(), committer(), session_log(), hooks, router_options);
-    if (cluster) {
-        router->join(*cluster, postgres->offline());
+    router =
+        std::make_unique<Router>(io, store(), committer(), backend->session_log(), hooks, router_options);
+    if (is_cluster()) {
+        router->join(cluster(), backend->postgres->offline());
         admission = std::make_unique<Admission>(io, config().admission);
-        ha = std::make_unique<HaManager>(HaManager::Parts{io, config(), options.node, version, *cluster,
-                                                          postgres->epochs(), postgres->redundancy(), *router,
-                                                          *admission});
-        cluster->events.nobody_reaches_redis = [this] { return ha->nobody_reaches_redis(); };
+        ha = std::make_unique<HaManager>(
+            HaManager::Parts{io, config(), options.node, version, cluster(), backend->postgres->epochs(),
+                             backend->postgres->redundancy(), *router, *admission});
+        cluster().events.nobody_reaches_redis = [this] { return ha->nobody_reaches_redis(); };
         assignment = std::make_unique<AssignmentKeeper>(
-            AssignmentKeeper::Parts{io, config(), options.node, store(), postgres->assignment(), *ha,
-                                    [this](const Jid& jid) { cluster->announce_account(jid); }});
+            AssignmentKeeper::Parts{io, config(), options.node, store(), backend->postgres->assignment(), *ha,
+                                    [this](const Jid& jid) { cluster().announce_account(jid); }});
     }
     module_context = std::make_unique<ModuleContext>(hooks, *router, module_options);
     modules = make_builtin_modules(*module_context);
@@ -267,13 +127,13 @@ void Server::Impl::build_core(const std::string& secret) {
         ha->on_clients = [this](bool open) {
             if (!ready) return;
             clients_wanted = open;
-            open ? open_clients() : close_clients();
+            open ? open_clients() : clients->close();
         };
         ha->clients_refused = [](SteadyClock::time_point since) { return Listener::refused_since(since); };
         ha->services_down = [this] {
             // Asked again and again: a listener that could not be opened is tried anew.
             if (clients_wanted) open_clients();
-            const bool down = clients_wanted && !(c2s_listener || c2s_tls_listener);
+            const bool down = clients_wanted && !clients->is_open();
             return down ? std::vector<std::string>{"client-listener"} : std::vector<std::string>{};
         };
     }
@@ -283,8 +143,8 @@ void Server::Impl::build_core(const std::string& secret) {
         [this](std::string host, std::string uid, std::string password) {
             return directory->check(std::move(host), std::move(uid), std::move(password));
         },
-        postgres ? &postgres->offline_logins() : nullptr);
-    auth->refuse_unassigned(postgres != nullptr);
+        is_cluster() ? &backend->postgres->offline_logins() : nullptr);
+    auth->refuse_unassigned(is_cluster());
 
     auto& metrics = Metrics::instance();
     c2s = std::shared_ptr<C2sContext>(new C2sContext{
@@ -300,7 +160,7 @@ void Server::Impl::build_core(const std::string& secret) {
         if (config().redirect)
             c2s->better_host = [this](const std::string& home) { return ha->better_host(home); };
     }
-    if (watches_peer()) serve_canary();
+    if (watches_peer(config(), options.node)) serve_canary(*c2s, config(), options.node, *router);
     c2s->limits.xml.max_stanza = config().max_stanza;
     c2s->limits.authenticate = config().authenticate_timeout;
     c2s->limits.idle = config().idle;
@@ -311,11 +171,12 @@ void Server::Impl::build_core(const std::string& secret) {
         const bool v6 = n.address.find(':') != std::string::npos;
         c2s->location = (v6 ? '[' + n.address + ']' : n.address) + ':' + std::to_string(config().c2s_port);
     }
+    clients = std::make_unique<ClientListeners>(io, config(), node().address, c2s);
     c2s->logins = &metrics.counter("hexad_c2s_logins_total", "", "Successful SASL exchanges");
     c2s->failures = &metrics.counter("hexad_c2s_login_failures_total", "", "Failed SASL exchanges");
-    if (cluster) {
+    if (is_cluster()) {
         metrics.gauge("hexad_state_store_up", "", "Redis can be acted on by this node",
-                      [this] { return double(cluster->active()); });
+                      [this] { return double(cluster().active()); });
         metrics.gauge("hexad_store_up", "", "PostgreSQL answers",
                       [this] { return double(committer().store_up()); });
     }
@@ -329,60 +190,21 @@ void Server::Impl::build_core(const std::string& secret) {
                   [this] { return double(committer().pending_bytes()); });
 }
 
-void Server::Impl::listen_at(std::unique_ptr<Listener>& listener, std::uint16_t port,
-                             Listener::OnAccept accept, const char* what) {
-    if (port == 0 || listener) return;
-    const auto& address = node().address;
-    Listener::Limits limits;
-    limits.max_connections = config().max_connections;
-    limits.connections = [this] { return c2s->connections; };
-    auto fresh = std::make_unique<Listener>(io.get_executor(), std::move(accept), limits);
-    if (const auto bound = fresh->listen(address, port); !bound) {
-        throw std::runtime_error(std::string(what) + ": cannot listen on " + address + ':' +
-                                 std::to_string(port) + ": " + bound.error().message());
-    }
-    listener = std::move(fresh);
-}
-
-void Server::Impl::listen_clients() {
-    listen_at(
-        c2s_listener, config().c2s_port,
-        [this](StreamSocket socket) {
-            asio::co_spawn(io, C2sConnection::serve(std::move(socket), false, c2s), asio::detached);
-        },
-        "c2s");
-    listen_at(
-        c2s_tls_listener, config().c2s_tls_port,
-        [this](StreamSocket socket) {
-            asio::co_spawn(io, C2sConnection::serve(std::move(socket), true, c2s), asio::detached);
-        },
-        "c2s tls");
-}
-
 void Server::Impl::open_clients() {
     try {
-        listen_clients();
+        clients->open();
     } catch (const std::exception& e) {
         log_warn("client_listener_failed", {{"error", e.what()}});
     }
 }
 
-void Server::Impl::close_clients() {
-    for (auto* listener : {&c2s_listener, &c2s_tls_listener}) {
-        if (*listener) (*listener)->close();
-        listener->reset();
-    }
-}
-
 void Server::Impl::listen() {
     clients_wanted = !ha || takes_clients(ha->state());
-    if (clients_wanted) listen_clients();
+    if (clients_wanted) clients->open();
     https = std::make_unique<HttpServer>(io.get_executor(), HttpLimits{}, disk.get_executor());
     upload = std::make_unique<UploadHttp>(module_options.http, disk.get_executor());
     upload->serve(*https);
-    listen_at(
-        https_listener, config().http_port,
-        [this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); }, "https");
+    clients->open_https([this](StreamSocket socket) { https->accept(std::move(socket), tls.get()); });
 }
 
 awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
@@ -406,35 +228,10 @@ awaitable<std::vector<boost::json::object>> Server::Impl::node_states() {
     co_return out;
 }
 
-awaitable<std::pair<int, boost::json::value>> Server::Impl::at_sync_desk(std::string what,
-                                                                         boost::json::object given) {
-    const auto text = [&given](std::string_view key) {
-        const auto* value = given.if_contains(key);
-        return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
-    };
-    const auto number = [&](std::string_view key) -> std::int64_t {
-        const auto* value = given.if_contains(key);
-        if (value != nullptr && value->is_int64()) return value->as_int64();
-        return std::strtoll(text(key).c_str(), nullptr, 10);
-    };
-    SyncDesk::Answer answer;
-    if (what == "status") {
-        answer =
-            co_await sync_desk->status(static_cast<std::size_t>(std::max<std::int64_t>(0, number("runs"))));
-    } else if (what == "review") {
-        answer = co_await sync_desk->review(number("run"));
-    } else if (what == "explain") {
-        answer = co_await sync_desk->explain(text("jid"));
-    } else {
-        answer = co_await sync_desk->ask(text("kind"), text("agreement"), number("run"));
-    }
-    co_return std::pair(answer.status, std::move(answer.value));
-}
-
 void Server::Impl::serve_admin_api() {
     const auto token_file = config().token_file.empty() ? options.data + "/admin.token" : config().token_file;
-    admin_token = secret_from_file(token_file);
-    AdminContext context{*router, store(), config(), options.node, admin_token, {}, {}, {}, {}, {}, {}, {}};
+    AdminContext context{
+        *router, store(), config(), options.node, secret_from_file(token_file), {}, {}, {}, {}, {}, {}, {}};
     context.ready = [this] { return ready; };
     context.not_ready_reason = [this] {
         const auto why = ha ? ha->gate_reason() : std::string();
@@ -444,46 +241,19 @@ void Server::Impl::serve_admin_api() {
     context.nodes = [this] { return node_states(); };
     context.account_changed = [this](const Jid& jid) {
         auth->forget(jid);
-        if (cluster) cluster->announce_account(jid);
+        if (is_cluster()) cluster().announce_account(jid);
     };
     context.ha = ha.get();
     context.assignment = assignment.get();
     context.destroy_room = [this](Jid room) { return muc->destroy_room(std::move(room)); };
-    if (postgres) {
+    if (is_cluster()) {
         sync_desk = std::make_unique<SyncDesk>(io, config());
         context.sync = [this](std::string what, boost::json::object given) {
-            return at_sync_desk(std::move(what), std::move(given));
+            return sync_desk->answer(std::move(what), std::move(given));
         };
     }
 
-    admin_local = std::make_unique<HttpServer>(io.get_executor());
-    serve_admin(*admin_local, context, true);
-    // Clients leave 64 descriptors unused; administrators get in on those.
-    Listener::Limits limits;
-    limits.descriptor_reserve = 16;
-    admin_socket = std::make_unique<Listener>(
-        io.get_executor(), [this](StreamSocket s) { admin_local->accept(std::move(s)); }, limits);
-    const auto path = options.data + "/admin.sock";
-    if (const auto error = admin_socket->listen_local(path)) {
-        throw std::runtime_error(path + ": " + error.message() +
-                                 "; is another node running in this directory?");
-    }
-    if (config().admin_port == 0) return;
-    admin_http = std::make_unique<HttpServer>(io.get_executor());
-    serve_admin(*admin_http, context, false);
-    // Off loopback a bearer token travels only inside TLS.
-    const auto address = asio::ip::make_address(node().address);
-    const bool loopback = address.is_loopback();
-    admin_listener = std::make_unique<Listener>(
-        io.get_executor(),
-        [this, loopback](StreamSocket s) {
-            admin_http->accept(std::move(s), loopback ? nullptr : tls.get());
-        },
-        limits);
-    if (const auto bound = admin_listener->listen(node().address, config().admin_port); !bound) {
-        throw std::runtime_error("admin: cannot listen on " + node().address + ':' +
-                                 std::to_string(config().admin_port) + ": " + bound.error().message());
-    }
+    admin = std::make_unique<AdminListeners>(io, context, *tls, options.data + "/admin.sock");
 }
 
 void Server::Impl::on_signal() {
@@ -530,10 +300,10 @@ awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
 awaitable<void> Server::Impl::join_cluster() {
     // Management answers meanwhile.
     ha->open_gate_when_ready();
-    while (!co_await cluster->join(seconds(30))) {
+    while (!co_await cluster().join(seconds(30))) {
     }
-    std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster->incarnation() << '\n';
-    while (const auto error = co_await cluster->follow()) {
+    std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster().incarnation() << '\n';
+    while (const auto error = co_await cluster().follow()) {
         log_warn("routes_not_read", {{"node", options.node}, {"error", error.message()}});
         asio::steady_timer pause(io, milliseconds(500));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -550,28 +320,13 @@ awaitable<void> Server::Impl::join_cluster() {
     }
 }
 
-/// The allocator keeps what was freed (after a flood of connections, an import) until it is told to give it
-/// back.
-awaitable<void> Server::Impl::give_memory_back() {
-    asio::steady_timer timer(io);
-    for (std::size_t known = 0;;) {  // free bytes that are given back already, or not worth it
-        timer.expires_after(seconds(5));
-        co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-        const auto info = ::mallinfo2();
-        known = std::min(known, info.fordblks);
-        if (info.fordblks < known + std::max<std::size_t>(info.arena / 8, 4U << 20U)) continue;
-        ::malloc_trim(0);
-        known = ::mallinfo2().fordblks;
-    }
-}
-
 awaitable<void> Server::Impl::start() {
     try {
-        if (cluster) co_await join_cluster();
+        if (is_cluster()) co_await join_cluster();
         if (const auto error = co_await router->start())
             throw std::runtime_error("the sessions cannot be read: " + error.message());
         listen();
-        asio::co_spawn(io, give_memory_back(), asio::detached);
+        asio::co_spawn(io, give_memory_back(io), asio::detached);
         if (assignment) asio::co_spawn(io, assignment->run(), asio::detached);
         ready = true;
         if (ha) ha->clients_come_in();
@@ -587,20 +342,18 @@ awaitable<void> Server::Impl::start() {
 awaitable<void> Server::Impl::stop() {
     log_info("node_stopping", {{"node", options.node}});
     clients_wanted = false;
-    close_clients();
-    if (https_listener) https_listener->close();
+    clients->close();
+    clients->close_https();
     if (assignment) assignment->stop();
     if (ha) co_await ha->leave();
     ready = false;
     co_await router->stop();
     account_events.reset();
-    if (cluster) co_await cluster->leave();
+    if (is_cluster()) co_await cluster().leave();
     asio::steady_timer grace(io, milliseconds(200));
     co_await grace.async_wait(asio::as_tuple(asio::use_awaitable));
     if (https) https->stop();
-    for (auto* listener : {&admin_listener, &admin_socket}) {
-        if (*listener) (*listener)->close();
-    }
+    admin->close();
     log_info("node_stopped", {{"node", options.node}});
     io.stop();
 }
@@ -614,8 +367,10 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
     }
     write_pid_file(s.options.data + "/node.pid");
     set_fail_point_folder(s.options.data + "/fail-points");
-    s.open_store();
-    s.build_tls();
+    s.backend = std::make_unique<Backend>(s.io, s.options);
+    auto certificates = host_certificates(s.config(), s.node().address, s.options.data);
+    if (watches_peer(s.config(), s.options.node)) certificates.push_back(canary_certificate(s.config()));
+    s.tls = std::make_unique<TlsContext>(std::move(certificates));
     // In a cluster every node signs and salts with the same secret; it lies beside the token that all nodes
     // share.
     const auto& token_file = s.options.config.token_file;
@@ -625,24 +380,6 @@ Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(o
 }
 
 Server::~Server() = default;
-
-namespace {
-
-/// Asio keeps its record of each descriptor, for reuse, as long as it lives. Made here they lie side by side;
-/// made with a flood of connections, each would hold back a page of what the flood used (measured with 2,000:
-/// 9 MiB).
-void reserve_descriptors(asio::io_context& io) {
-    std::vector<asio::posix::stream_descriptor> all;
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    for (auto n = std::min<rlim_t>(limit.rlim_cur / 2, 10'000); n > 0; --n) {
-        const int fd = ::eventfd(0, EFD_CLOEXEC);
-        if (fd < 0) return;
-        all.emplace_back(io, fd);
-    }
-}
-
-}  // namespace
 
 int Server::run() {
     auto& s = *impl_;

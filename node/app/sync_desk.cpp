@@ -279,28 +279,28 @@ SyncDesk::SyncDesk(asio::io_context& io, const Config& config) : impl_(std::make
 SyncDesk::~SyncDesk() = default;
 
 awaitable<SyncDesk::Answer> SyncDesk::status(std::size_t runs) {
-    co_return co_await impl_->run([this, runs](Db& db) -> Answer {
+    return impl_->run([this, runs](Db& db) -> Answer {
         return {200, status_of(db, impl_->config, std::min<std::size_t>(runs, 1000))};
     });
 }
 
 awaitable<SyncDesk::Answer> SyncDesk::review(std::int64_t run) {
-    co_return co_await impl_->run([this, run](Db& db) { return review_of(db, impl_->config, run); });
+    return impl_->run([this, run](Db& db) { return review_of(db, impl_->config, run); });
 }
 
 awaitable<SyncDesk::Answer> SyncDesk::explain(std::string jid) {
-    co_return co_await impl_->run(
-        [this, jid = std::move(jid)](Db& db) { return explain_of(db, impl_->config, jid); });
+    return impl_->run([this, jid = std::move(jid)](Db& db) { return explain_of(db, impl_->config, jid); });
 }
 
 awaitable<SyncDesk::Answer> SyncDesk::ask(std::string kind, std::string agreement, std::int64_t run) {
-    auto noted = co_await impl_->run([kind, agreement, run](Db& db) -> Answer {
+    const auto note = [kind, agreement, run](Db& db) -> Answer {
         auto row =
             db.query("INSERT INTO sync_request(kind, agreement, run, asked) VALUES(?1,?2,?3,?4) RETURNING id",
                      kind, agreement, run, now_micros());
         row.next();
         return {200, row.integer(0)};
-    });
+    };
+    auto noted = co_await impl_->run(note);
     if (noted.status != 200) co_return noted;
     const auto id = noted.value.as_int64();
     log_info("sync_requested", {{"id", id}, {"kind", kind}, {"agreement", agreement}, {"run", run}});
@@ -316,6 +316,29 @@ awaitable<SyncDesk::Answer> SyncDesk::ask(std::string kind, std::string agreemen
         if (answer.status == agent_works) agent_seen = SteadyClock::now();
     }
     co_return Answer{504, fault("the agent is still at it, or hangs: see hexactl sync status and its log")};
+}
+
+awaitable<std::pair<int, boost::json::value>> SyncDesk::answer(std::string what, boost::json::object given) {
+    const auto text = [&given](std::string_view key) {
+        const auto* value = given.if_contains(key);
+        return value != nullptr && value->is_string() ? std::string(value->as_string()) : std::string();
+    };
+    const auto number = [&](std::string_view key) -> std::int64_t {
+        const auto* value = given.if_contains(key);
+        if (value != nullptr && value->is_int64()) return value->as_int64();
+        return std::strtoll(text(key).c_str(), nullptr, 10);
+    };
+    Answer answer;
+    if (what == "status") {
+        answer = co_await status(static_cast<std::size_t>(std::max<std::int64_t>(0, number("runs"))));
+    } else if (what == "review") {
+        answer = co_await review(number("run"));
+    } else if (what == "explain") {
+        answer = co_await explain(text("jid"));
+    } else {
+        answer = co_await ask(text("kind"), text("agreement"), number("run"));
+    }
+    co_return std::pair(answer.status, std::move(answer.value));
 }
 
 }  // namespace hexad

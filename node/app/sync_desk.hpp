@@ -25,6 +25,10 @@ public:
         int status = 200;  ///< as of HTTP
         boost::json::value value;
     };
+    /// `what` (status, review, explain, ask) with its parameters; status as of HTTP.
+    awaitable<std::pair<int, boost::json::value>> answer(std::string what, boost::json::object given);
+
+private:
     /// Agent, agreements, the last runs, skipped entries.
     awaitable<Answer> status(std::size_t runs);
     /// Whom a held run (0: the newest) would take out.
@@ -34,7 +38,6 @@ public:
     /// Asks the agent (`kind`: run, full, plan, test, approve, reject) and waits for its answer.
     awaitable<Answer> ask(std::string kind, std::string agreement, std::int64_t run);
 
-private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };
