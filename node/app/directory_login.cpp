@@ -1,5 +1,7 @@
 #include "app/directory_login.hpp"
 
+#include <algorithm>
+
 #include "ldap/agreement.hpp"
 
 namespace hexad {
@@ -9,6 +11,17 @@ DirectoryLogin::DirectoryLogin(const Config& config) {
         auto directory = ldap::directory_of(agreement);
         agreements_.push_back({agreement, std::make_unique<ldap::LdapAuthenticator>(std::move(directory))});
     }
+}
+
+std::map<std::string, std::string> DirectoryLogin::down() const {
+    std::map<std::string, std::string> out;
+    for (const auto& one : agreements_) {
+        const auto hosts = one.authenticator->health();
+        const auto is_up = [](const ldap::HostHealth& host) { return host.is_up; };
+        if (hosts.empty() || std::any_of(hosts.begin(), hosts.end(), is_up)) continue;
+        out[one.agreement.name] = hosts.front().host + ": " + hosts.front().reason;
+    }
+    return out;
 }
 
 awaitable<DirectoryVerdict> DirectoryLogin::check(std::string host, std::string uid, std::string password) {

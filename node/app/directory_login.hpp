@@ -16,6 +16,8 @@ namespace hexad {
 class DirectoryLogin {
 public:
     explicit DirectoryLogin(const Config& config);
+    /// Agreements none of whose hosts answers, each with the reason of the last failure.
+    std::map<std::string, std::string> down() const;
     awaitable<DirectoryVerdict> check(std::string host, std::string uid, std::string password);
 
 private:

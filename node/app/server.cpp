@@ -138,6 +138,7 @@ void Server::Impl::build_core(const std::string& secret) {
         };
     }
     directory = std::make_unique<DirectoryLogin>(config());
+    if (ha) ha->directories_down = [this] { return directory->down(); };
     auth = std::make_unique<AuthService>(
         io, store(), config().hosts, secret,
         [this](std::string host, std::string uid, std::string password) {

@@ -175,9 +175,16 @@ struct Words {
 /// Prints what there is, then asks again every second; ends when a call fails.
 void follow_events(const ApiCall& call, const Words& words, bool as_json) {
     std::uint64_t last = 0;
+    // Events have no number while the store is away, and come again with one when it is back.
+    std::set<std::string> unnumbered;
     const auto show = [&](const json::value& events) {
         for (const auto& event : events.as_array()) {
-            last = event.at("id").to_number<std::uint64_t>();
+            const auto id = event.at("id").to_number<std::uint64_t>();
+            auto told = event.as_object();
+            told.erase("id");
+            const auto text = json::serialize(told);
+            last = std::max(last, id);
+            if (id == 0 ? !unnumbered.insert(text).second : unnumbered.erase(text) > 0) continue;
             if (as_json) {
                 std::cout << json::serialize(event) << '\n';
             } else {

@@ -18,10 +18,11 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t most_waiting = 1000;
-constexpr std::array<std::string_view, 12> alarms{"GateWaiting",     "GateTimeout",  "GateOverridden",
-                                                  "FailoverFailed",  "PeerLinkDown", "CapacityWarning",
-                                                  "StateStoreDown",  "NodeFenced",   "NotRedundant",
-                                                  "FlapBudgetSpent", "WriteRefused", "AssignmentExhausted"};
+constexpr std::array<std::string_view, 16> alarms{
+    "GateWaiting",         "GateTimeout",     "GateOverridden", "FailoverFailed",
+    "PeerLinkDown",        "NotServing",      "NodeFenced",     "NotRedundant",
+    "SessionLimitReached", "CapacityWarning", "StateStoreDown", "StoreDown",
+    "DirectoryDown",       "FlapBudgetSpent", "WriteRefused",   "AssignmentExhausted"};
 
 /// `HaStateChanged` → `ha_state_changed`.
 std::string logged_as(std::string_view kind) {
@@ -58,7 +59,10 @@ void EventLog::add(std::string kind, json::object fields) {
     event.node = node_;
     event.kind = std::move(kind);
     event.fields = json::serialize(fields);
-    if (waiting_.size() >= most_waiting) waiting_.pop_front();
+    if (waiting_.size() >= most_waiting) {
+        waiting_.pop_front();
+        if (on_their_way_ > 0) --on_their_way_;
+    }
     waiting_.push_back(std::move(event));
     if (!storing_) {
         storing_ = true;
@@ -68,18 +72,28 @@ void EventLog::add(std::string kind, json::object fields) {
 
 awaitable<void> EventLog::store_all() {
     while (!waiting_.empty()) {
-        std::vector<HaEvent> group(std::make_move_iterator(waiting_.begin()),
-                                   std::make_move_iterator(waiting_.end()));
-        waiting_.clear();
-        auto copy = group;
-        const auto stored = co_await store_.add_events(std::move(copy));
-        if (stored) continue;
-        for (auto it = group.rbegin(); it != group.rend() && waiting_.size() < most_waiting; ++it)
-            waiting_.push_front(std::move(*it));
+        on_their_way_ = waiting_.size();
+        std::vector<HaEvent> group(waiting_.begin(), waiting_.end());
+        const auto stored = co_await store_.add_events(std::move(group));
+        if (stored) {
+            waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(on_their_way_));
+            on_their_way_ = 0;
+            continue;
+        }
+        on_their_way_ = 0;
         asio::steady_timer pause(io_, seconds(1));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
     storing_ = false;
+}
+
+std::vector<HaEvent> EventLog::not_stored(const std::string& kind, std::size_t limit) const {
+    std::vector<HaEvent> out;
+    for (const auto& event : waiting_) {
+        if (kind.empty() || event.kind == kind) out.push_back(event);
+    }
+    if (out.size() > limit) out.erase(out.begin(), out.end() - static_cast<std::ptrdiff_t>(limit));
+    return out;
 }
 
 awaitable<void> EventLog::flush(milliseconds time) {

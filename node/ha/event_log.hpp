@@ -22,6 +22,8 @@ public:
     /// Waits until everything is stored, at most so long.
     awaitable<void> flush(milliseconds time);
     std::size_t waiting() const { return waiting_.size(); }
+    /// The last ones that wait, oldest first; `kind` empty: all.
+    std::vector<HaEvent> not_stored(const std::string& kind, std::size_t limit) const;
 
 private:
     awaitable<void> store_all();
@@ -30,6 +32,7 @@ private:
     RedundancyStore& store_;
     std::string node_;
     std::deque<HaEvent> waiting_;
+    std::size_t on_their_way_ = 0;  ///< … the first ones of them
     bool storing_ = false;
 };
 

@@ -6,21 +6,13 @@
 
 #include "base/log.hpp"
 #include "cluster/protocol.hpp"
+#include "ha/elapsed.hpp"
 #include "ha/json_fields.hpp"
 #include "placement/capacity.hpp"
 
 namespace hexad {
 
 namespace json = boost::json;
-
-namespace {
-
-milliseconds elapsed(SteadyClock::time_point since, SteadyClock::time_point now) {
-    if (since == SteadyClock::time_point{}) return std::chrono::hours(24);
-    return std::chrono::duration_cast<milliseconds>(now - since);
-}
-
-}  // namespace
 
 HaManager::HaManager(Parts parts)
     : io_(parts.io),
@@ -411,57 +403,6 @@ void HaManager::partition_moved(const std::string& home, const std::string& serv
     if (!ours) timer_.cancel();
 }
 
-void HaManager::alarms(const Situation& s) {
-    if (s.state == NodeState::initializing) return;
-    const auto once = [this](bool now, bool& told, const char* kind, const char* gone, json::object fields) {
-        if (now == told) return;
-        told = now;
-        if (now) {
-            log_.add(kind, std::move(fields));
-        } else if (gone != nullptr) {
-            log_.add(gone, fields.contains("peer") ? json::object{{"peer", fields["peer"]}} : json::object{});
-        }
-    };
-    if (s.paired && link_) {
-        const auto& view = link_->view(peer_);
-        const bool down = !s.link && s.peer_lease && s.redis &&
-                          elapsed(view.since, SteadyClock::now()) > 2 * timers_.heartbeat;
-        if (down || s.link) once(down, told_link_down_, "PeerLinkDown", "PeerLinkUp", {{"peer", peer_}});
-    }
-    const auto verdict = canary_.verdict();
-    if (verdict == CanaryJudge::Verdict::not_serving || verdict == CanaryJudge::Verdict::serves) {
-        json::object what{{"peer", peer_}, {"why", canary_.last().why}};
-        what["failing_ms"] = std::int64_t{canary_.failing(SteadyClock::now()).count()};
-        once(verdict == CanaryJudge::Verdict::not_serving, told_not_serving_, "NotServing", "Serving",
-             std::move(what));
-    }
-    const bool refusing = login_refused_at_ != SteadyClock::time_point{} &&
-                          elapsed(login_refused_at_, SteadyClock::now()) < 6 * timers_.peer_timeout;
-    once(refusing, told_sessions_, "SessionLimitReached", "SessionLimitOver",
-         {{"sessions", router_.attached()}, {"limit", sessions_limit()}});
-    const bool frozen = !s.redis && (!s.paired || (s.link && !s.peer_redis));
-    const auto at = SteadyClock::now();
-    if (s.redis) redis_fresh_at_ = at;
-    // A moment later the others have told whether they have lost it as well.
-    if (s.redis || at - redis_fresh_at_ > timers_.heartbeat)
-        once(!s.redis, told_redis_down_, "StateStoreDown", "StateStoreUp", {{"frozen", frozen}});
-    auto willing = s;
-    willing.budget = true;
-    const bool spent = !s.budget && decide(willing, timers_) != decide(s, timers_);
-    once(spent, told_budget_, "FlapBudgetSpent", nullptr,
-         {{"moves", budget_.spent()}, {"do", "hexactl ha fallback " + node_ + ", or wait an hour"}});
-    if (s.paired && s.enabled && serves_own(s.state) && !is_moving(s.state)) {
-        const bool redundant =
-            s.state == NodeState::normal && s.peer_lease && s.link && s.peer_healthy && overfull_.empty();
-        if (redundant || s.in_state > timers_.peer_timeout)
-            once(!redundant, told_alone_, "NotRedundant", "Redundant",
-                 {{"peer", peer_},
-                  {"peer_state", name_of(s.peer_state)},
-                  {"link", s.link},
-                  {"room", overfull_.empty() ? "enough" : overfull_}});
-    }
-}
-
 /// What a node that was taken over meanwhile still tries to write. A few of each minute are told in full.
 void HaManager::write_refused(std::string_view where, const Batch& batch, std::uint64_t now) {
     const auto at = SteadyClock::now();
@@ -522,9 +463,35 @@ awaitable<void> HaManager::pause(milliseconds time) {
     co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
 }
 
-awaitable<Result<std::vector<HaEvent>>> HaManager::events(std::uint64_t after, std::string kind,
-                                                          std::size_t limit) {
-    return redundancy_.events(after, std::move(kind), limit);
+namespace {
+
+using Events = Result<std::vector<HaEvent>>;
+
+/// What `read_events` waits for: the answer, or the end of its patience.
+struct EventsRead {
+    explicit EventsRead(asio::io_context& io) : timer(io, seconds(2)) {}
+    asio::steady_timer timer;
+    std::optional<Events> answer;
+};
+
+awaitable<void> read_events(std::shared_ptr<EventsRead> read, RedundancyStore& store, std::uint64_t after,
+                            std::string kind, std::size_t limit) {
+    read->answer = co_await store.events(after, std::move(kind), limit);
+    read->timer.cancel();
+}
+
+}  // namespace
+
+awaitable<Events> HaManager::events(std::uint64_t after, std::string kind, std::size_t limit) {
+    if (!told_store_down_) {
+        auto read = std::make_shared<EventsRead>(io_);
+        asio::co_spawn(io_, read_events(read, redundancy_, after, kind, limit), asio::detached);
+        co_await read->timer.async_wait(asio::as_tuple(asio::use_awaitable));
+        if (read->answer && *read->answer) co_return std::move(*read->answer);
+    }
+    // What a node has to tell most urgently is why the store does not answer.
+    if (log_.waiting() > 0) co_return log_.not_stored(kind, limit);
+    co_return make_error_code(StorageError::unavailable);
 }
 
 }  // namespace hexad

@@ -83,6 +83,8 @@ public:
     std::function<void(bool open)> on_clients;
     /// Names of critical services that are down.
     std::function<std::vector<std::string>()> services_down;
+    /// Agreements none of whose directory's hosts can be reached, each with the reason.
+    std::function<std::map<std::string, std::string>()> directories_down;
     /// Whether clients were refused since then because there is no room for more connections.
     std::function<bool(SteadyClock::time_point since)> clients_refused;
 
@@ -107,6 +109,7 @@ public:
     awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home);
     /// Why one node of this group could not carry both; empty = it could.
     void set_overfull(std::string why) { overfull_ = std::move(why); }
+    /// As RedundancyStore::events; if the store does not answer, what this node could not store yet (id 0).
     awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
 
 private:
@@ -120,7 +123,6 @@ private:
     void enter(NodeState state, Reason reason, int transition);
     void fence(const Decision& decision);
     void restart(bool by_admin);
-    void alarms(const Situation& now);
     void write_refused(std::string_view where, const Batch& batch, std::uint64_t now);
     awaitable<void> tell_refused(std::string where, std::string actor, std::uint64_t epoch,
                                  std::uint64_t now);
@@ -130,6 +132,12 @@ private:
     bool store_fresh() const;
     bool store_answers() const;
     std::vector<std::string> problems();
+
+    // alarms.cpp: what an administrator is told once
+    void alarms(const Situation& s);
+    void service_alarms(SteadyClock::time_point now);
+    void back_end_alarms(const Situation& s, SteadyClock::time_point now);
+    void alarm(bool now, bool& told, const char* kind, const char* over, boost::json::object fields);
 
     // canary_watch.cpp: whether the peer serves clients, and whether it says that this node does not
     awaitable<void> watch_service();
@@ -238,7 +246,8 @@ private:
     bool stopping_ = false;
     std::string overfull_;
     bool told_link_down_ = false, told_redis_down_ = false, told_budget_ = false, told_alone_ = false,
-         told_not_serving_ = false, told_sessions_ = false;
+         told_not_serving_ = false, told_sessions_ = false, told_store_down_ = false;
+    std::set<std::string> told_directories_;
     std::uint64_t peer_sessions_ = 0;  ///< as it last told
     Counter* logins_refused_ = nullptr;
     SteadyClock::time_point login_refused_at_{};

@@ -15,6 +15,7 @@ os.environ["HEXAD_LAB_SLAPD_LOG"] = "stats"  # what slapd is asked is part of wh
 from support import checks  # noqa: E402
 from support.checks import check, eventually  # noqa: E402
 from support.directory import Directory, Relay, answer_to, connect, password_of  # noqa: E402
+from support.ha import events, last_event  # noqa: E402
 from support.lab import REPOSITORY, Lab, free_instance  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
@@ -291,7 +292,9 @@ def with_the_directory_down_sessions_chats_and_resumption_go_on(lab, directory, 
     gone = next(iter(people(lab, 160, 161)))
     directory.delete(gone)
     assert run(lab, "--full")["missing"] == 1
-    before, down = states(lab), time.monotonic()
+    before, mark, down = states(lab), last_event(lab), time.monotonic()
+    told = lambda kind: {(e["node"], e["fields"]["agreement"]) for e in events(lab, kind, after=mark)}
+    everywhere = {("n1", "staff"), ("n2", "staff")}
     try:
         lab("stop", "slapd")
         failed = run(lab, "--full")
@@ -304,12 +307,15 @@ def with_the_directory_down_sessions_chats_and_resumption_go_on(lab, directory, 
         assert answer_to(lab, stranger, password) == "temporary-auth-failure"
         assert states(lab) == before
         assert romeo.logins == juliet.logins == 1 and not juliet.outages
+        eventually(lambda: told("DirectoryDown") == everywhere, 15, 0.5)
+        assert not told("DirectoryUp")
         time.sleep(max(0, down + OUTAGE - time.monotonic()))
     finally:
         lab("start", "slapd")
         romeo.stop()
         juliet.stop()
     assert eventually(lambda: (told := run(lab, "--full"))["result"] == "applied" and told, 20, 0.5)["missing"] == 0
+    eventually(lambda: told("DirectoryUp") == everywhere, 15, 0.5)
     # Longer than the grace, but nobody has been absent while nobody could look.
     assert states(lab) == before and before[gone] == "missing"
     eventually(lambda: run(lab, "--full") and state(lab, gone) == "deactivated", GRACE + 10, 1)

@@ -10,11 +10,14 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks  # noqa: E402
+from support.ha import events, last_event  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from support.resilient import CLIENT, Resilient  # noqa: E402
 
 AWAY = int(sys.argv[sys.argv.index("--away") + 1]) if "--away" in sys.argv else 12
 RATE = 10
+DOWN = {"redis": "StateStoreDown", "postgres": "StoreDown"}
+UP = {"redis": "StateStoreUp", "postgres": "StoreUp"}
 MAM, RSM = "urn:xmpp:mam:2", "http://jabber.org/protocol/rsm"
 
 
@@ -102,6 +105,20 @@ def archived(lab, user, talk):
     return numbers
 
 
+def alarm(lab, kind, mark, nodes=1):
+    """Seconds until `hexactl events` tells it of so many nodes; while PostgreSQL is away a node tells its own, without a number."""
+    start = time.monotonic()
+    while time.monotonic() < start + 10:
+        try:
+            found = events(lab, kind)
+        except RuntimeError:  # it has nothing to tell yet, and cannot ask the store
+            found = []
+        if len({e["node"] for e in found if e["id"] > mark or e["id"] == 0}) >= nodes:
+            break
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
 def outage(checks, lab, name, service, leave, empty=None, flush=False):
     """One outage: `leave` takes the service away for AWAY seconds."""
     ones, twos = lab.users("n1"), lab.users("n2")
@@ -119,13 +136,17 @@ def outage(checks, lab, name, service, leave, empty=None, flush=False):
     talks = {"same node": near, "to the other node": far, "from the other node": back}
     time.sleep(3)
 
-    gone = time.monotonic()
     if flush:
+        gone = time.monotonic()
         lab_redis(lab, "FLUSHALL")
         returned = time.monotonic()
         time.sleep(3)
     else:
+        mark = last_event(lab)
+        gone = time.monotonic()
         lab(leave, service)
+        told = alarm(lab, DOWN[service], mark)
+        checks.that(f"{name}: the alarm shows within 5 s", told <= 5.0, f"{DOWN[service]} after {told:.1f} s")
         time.sleep(max(0, gone + AWAY - time.monotonic()))
         if empty:
             empty()
@@ -133,7 +154,10 @@ def outage(checks, lab, name, service, leave, empty=None, flush=False):
         lab("start", service)
         returned = time.monotonic()
         checks.that(f"{name}: the service was away", returned_from - gone >= AWAY - 1, f"{returned_from - gone:.1f} s")
-    time.sleep(5)
+    if not flush:
+        cleared = alarm(lab, UP[service], mark, nodes=2)
+        checks.that(f"{name}: and clears, at both nodes", cleared <= 5.0, f"{UP[service]} after {cleared:.1f} s")
+    time.sleep(max(0, returned + 5 - time.monotonic()))
     for talk in talks.values():
         talk.stop()
     lab.waits(f"{name}: all acknowledged",

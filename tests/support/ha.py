@@ -35,7 +35,7 @@ def ctl(lab, *words):
     return json.loads(lab("ctl", "--json", *words))
 
 
-def events(lab, kind=None, after=0, node=None):
+def events(lab, kind=None, after=-1, node=None):  # number 0: not stored yet
     found = lab("ctl", "--json", "events", "--limit", "1000", *(["--kind", kind] if kind else []))
     return [e for e in map(json.loads, found.splitlines()) if e["id"] > after and node in (None, e["node"])]
 

@@ -112,7 +112,7 @@ void Writer::watch() {
         if (stopped || writer == nullptr || writer->waiting_.empty() || !writer->up_) return;
         if (writer->waiting_.front() + told_down_after > SteadyClock::now()) return writer->watch();
         writer->up_ = false;
-        log_error("store_down");
+        log_warn("store_rows_wait");
         if (writer->on_state) writer->on_state(false);
     });
 }
@@ -124,7 +124,7 @@ void Writer::release(std::vector<Group> groups) {
                                    writer->waiting_.begin() + static_cast<std::ptrdiff_t>(groups.size()));
             if (!writer->up_) {
                 writer->up_ = true;
-                log_info("store_up");
+                log_info("store_rows_written");
                 if (writer->on_state) writer->on_state(true);
             }
             if (writer->waiting_.empty()) {
