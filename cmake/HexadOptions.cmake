@@ -40,4 +40,6 @@ find_package(OpenSSL REQUIRED)
 foreach(lib expat icu-uc icu-i18n sqlite3 libpq hiredis)
   pkg_check_modules(${lib} REQUIRED IMPORTED_TARGET ${lib})
 endforeach()
+# Its -D_FILE_OFFSET_BITS=64 changes nothing on 64 bits, and g++ does not take a precompiled header that was made without it.
+set_target_properties(PkgConfig::hiredis PROPERTIES INTERFACE_COMPILE_OPTIONS "")
 find_package(Boost 1.81 REQUIRED COMPONENTS json)
