@@ -334,7 +334,8 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
     // serves: a peer raises it in the store first.
     const auto home = home_of_room(room);
     const auto stored = co_await epochs_.partitions();
-    const auto served = co_await partitions({home});
+    std::vector<std::string> homes{home};
+    const auto served = co_await partitions(std::move(homes));
     if (!stored || !served) co_return StorageError::unavailable;
     for (const auto& p : *stored) {
         const auto it = served->find(home);

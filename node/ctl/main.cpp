@@ -279,8 +279,8 @@ int main(int argc, char** argv) {
 
     const hexad::ApiCall api = [&](const std::string& method, const std::string& path,
                                    const std::string& body,
-                                   const std::function<void(const json::value&)>& show) {
-        status = call(connection, method, path, body, show);
+                                   const std::function<void(const json::value&)>& on_answer) {
+        status = call(connection, method, path, body, on_answer);
         return status;
     };
     hexad::add_ha_commands(app, *node, connection.as_json, api);

@@ -58,7 +58,8 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
         if (!redis_fresh() || !store_fresh()) co_return refusal(node_ + " reaches no Redis or no store");
         if (!problems().empty()) co_return refusal(node_ + " is not healthy");
         // Not by what was true a moment ago: a Redis that has gone for all is nobody's reason to move.
-        if (!co_await cluster_.leases({1, peer_})) co_return refusal(node_ + " reaches no Redis");
+        std::vector<std::string> peers{peer_};
+        if (!co_await cluster_.leases(std::move(peers))) co_return refusal(node_ + " reaches no Redis");
         if (state_ == NodeState::failed_over) {
             // The backup goes: this node takes its own partition and the backup's.
             co_await take_both(reason, 12);

@@ -83,7 +83,9 @@ awaitable<json::object> HaManager::health() {
     auto store = store_report(stored);
     store["took_ms"] = since_ms(asked);
     const auto asked_redis = SteadyClock::now();
-    const bool redis = (co_await cluster_.leases({1, node_})).has_value();
+    std::vector<std::string> own{node_};
+    const auto leases = co_await cluster_.leases(std::move(own));
+    const bool redis = leases.has_value();
     json::object state_store{{"reachable", redis}, {"active", cluster_.active()}};
     state_store["generation"] = cluster_.generation();
     state_store["took_ms"] = since_ms(asked_redis);

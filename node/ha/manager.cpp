@@ -106,7 +106,8 @@ awaitable<void> HaManager::watch_redis() {
                 if (!p.serving.empty()) partition_moved(home, p.serving, p.epoch);
             }
             if (!peer_.empty()) {
-                const auto leases = co_await cluster_.leases({1, peer_});
+                std::vector<std::string> peers{peer_};
+                const auto leases = co_await cluster_.leases(std::move(peers));
                 if (leases) {
                     const bool held = leases->at(peer_);
                     if (redis_.peer_lease && !held) redis_.peer_lease_gone = SteadyClock::now();

@@ -60,7 +60,8 @@ awaitable<void> C2sConnection::run(bool direct_tls) {
     if (direct_tls) {
         const auto deadline = std::chrono::duration_cast<milliseconds>(context_->limits.authenticate);
         stream_.abort_after(deadline);
-        if (co_await stream_.handshake(context_->tls, TlsAccept({"xmpp-client"}))) co_return;
+        TlsAccept accept({"xmpp-client"});
+        if (co_await stream_.handshake(context_->tls, std::move(accept))) co_return;
         stream_.abort_after(milliseconds(0));
     }
     co_await (read_loop() || watch());
@@ -323,7 +324,8 @@ awaitable<void> C2sConnection::start_tls() {
     parser_.reset();  // what came in plain behind <starttls/> is gone
     step_ = Step::header;
     stream_.abort_after(std::chrono::duration_cast<milliseconds>(context_->limits.authenticate));
-    const auto error = co_await stream_.handshake(context_->tls, TlsAccept({"xmpp-client"}, host_));
+    TlsAccept accept({"xmpp-client"}, host_);
+    const auto error = co_await stream_.handshake(context_->tls, std::move(accept));
     if (error) {
         closing_ = true;
         stream_.abort();

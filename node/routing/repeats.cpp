@@ -58,7 +58,8 @@ bool Router::may_be_repeat(const SessionPtr& session, const Element& stanza, std
 awaitable<void> Router::withdraw(SessionPtr session, std::vector<OfflineStore::RowName> rows) {
     for (;;) {
         const auto epoch = session->state.epoch;
-        const auto found = co_await offline_->withdraw({session->state.sid, epoch}, rows);
+        const SessionToken token{session->state.sid, epoch};
+        const auto found = co_await offline_->withdraw(token, rows);
         if (found) {
             for (std::size_t i = 0; i < rows.size(); ++i) {
                 if ((*found)[i] == OfflineStore::Row::taken) session->offline_taken.insert(rows[i].stanza_id);

@@ -1,12 +1,14 @@
 #include "xml/stanza_parser.hpp"
 
 #include <algorithm>
-#include <deque>
 #include <new>
 #include <ostream>
 #include <sys/random.h>
+#include <vector>
 
 #include <expat.h>
+
+#include "xml/parser_memory.hpp"
 
 namespace hexad {
 namespace {
@@ -22,10 +24,40 @@ constexpr std::size_t renew_after = 256 * 1024;
 constexpr std::size_t max_tag = 64 * 1024;
 constexpr std::size_t slice = 16 * 1024;
 
-struct FreeParser {
-    void operator()(XML_Parser parser) const { XML_ParserFree(parser); }
+/// An expat parser with its memory.
+class Expat {
+public:
+    Expat() = default;
+    ~Expat() { reset(); }
+    Expat(const Expat&) = delete;
+    Expat& operator=(const Expat&) = delete;
+
+    void create() {
+        reset();
+        const ParserMemory::Use use(memory_);
+        parser_ = XML_ParserCreate_MM("UTF-8", &ParserMemory::suite(), &separator);
+        if (parser_ == nullptr) throw std::bad_alloc();
+    }
+    void reset() {
+        if (parser_ == nullptr) return;
+        {
+            const ParserMemory::Use use(memory_);
+            XML_ParserFree(parser_);
+        }
+        parser_ = nullptr;
+        memory_.release();
+    }
+    bool parse(const char* data, std::size_t size) {
+        const ParserMemory::Use use(memory_);
+        return XML_Parse(parser_, data, static_cast<int>(size), XML_FALSE) != XML_STATUS_ERROR;
+    }
+    XML_Parser get() const { return parser_; }
+    explicit operator bool() const { return parser_ != nullptr; }
+
+private:
+    ParserMemory memory_;
+    XML_Parser parser_ = nullptr;
 };
-using ParserPtr = std::unique_ptr<std::remove_pointer_t<XML_Parser>, FreeParser>;
 
 unsigned long hash_salt() {
     static const unsigned long salt = [] {
@@ -72,8 +104,9 @@ XmlError to_error(enum XML_Error code) {
 
 struct StanzaParser::Impl {
     XmlLimits limits;
-    ParserPtr parser;
-    std::deque<Event> events;
+    Expat parser;
+    std::vector<Event> events;
+    std::size_t taken = 0;  // of these
 
     // Byte positions count from the start of the current expat parser, the replayed header included.
     std::size_t fed = 0;       // bytes given to expat
@@ -111,9 +144,7 @@ struct StanzaParser::Impl {
 };
 
 void StanzaParser::Impl::create() {
-    parser.reset();
-    parser.reset(XML_ParserCreateNS("UTF-8", separator));
-    if (!parser) throw std::bad_alloc();
+    parser.create();
     auto* p = parser.get();
     XML_SetHashSalt(p, hash_salt());
 #ifdef HEXAD_EXPAT_DEFERS
@@ -249,9 +280,7 @@ void StanzaParser::Impl::characters(std::string_view text) {
 
 void StanzaParser::Impl::push(const char* data, std::size_t size) {
     fed += size;
-    if (XML_Parse(parser.get(), data, static_cast<int>(size), XML_FALSE) == XML_STATUS_ERROR && !ended &&
-        !renewing)
-        fail(to_error(XML_GetErrorCode(parser.get())));
+    if (!parser.parse(data, size) && !ended && !renewing) fail(to_error(XML_GetErrorCode(parser.get())));
 }
 
 /// Limits on what is still incomplete: nobody holds memory by never closing a tag or a stanza.
@@ -312,9 +341,12 @@ void StanzaParser::feed(std::string_view bytes) {
 
 std::optional<StanzaParser::Event> StanzaParser::next() {
     auto& events = impl_->events;
-    if (events.empty()) return std::nullopt;
-    std::optional<Event> event(std::move(events.front()));
-    events.pop_front();
+    if (impl_->taken == events.size()) return std::nullopt;
+    std::optional<Event> event(std::move(events[impl_->taken]));
+    if (++impl_->taken == events.size()) {
+        events.clear();
+        impl_->taken = 0;
+    }
     return event;
 }
 
@@ -329,6 +361,7 @@ void StanzaParser::release_memory() {
     if (!impl_->has_header || impl_->ended || !between_stanzas()) return;
     impl_->parser.reset();
     impl_->open.shrink_to_fit();
+    if (impl_->events.empty()) impl_->events.shrink_to_fit();
 }
 
 std::ostream& operator<<(std::ostream& out, XmlError error) {
