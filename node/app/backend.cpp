@@ -26,6 +26,7 @@ void Backend::open_cluster(asio::io_context& io, const ServerOptions& options) {
     const auto& config = options.config;
     PostgresStore::Options store_options;
     store_options.migrate = options.migrate;
+    store_options.may_wait = true;
     auto opened = PostgresStore::open(io, config.store_url, store_options);
     if (!opened) throw std::runtime_error("store: " + opened.error().text);
     postgres = std::move(*opened);

@@ -13,7 +13,8 @@ namespace hexad {
 
 /// Where a node keeps what lasts: the embedded store of one node, or PostgreSQL and Redis of a cluster.
 struct Backend {
-    /// Opens them. Throws std::runtime_error with a sentence for the administrator.
+    /// Opens them. Throws std::runtime_error with a sentence for the administrator. A PostgreSQL that does
+    /// not answer is waited for: see PostgresStore::prepare.
     Backend(asio::io_context& io, const ServerOptions& options);
 
     std::unique_ptr<SqliteEngine> engine;     ///< single node

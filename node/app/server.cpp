@@ -301,6 +301,13 @@ awaitable<void> Server::Impl::account_changed(Jid account, AccountState state) {
 awaitable<void> Server::Impl::join_cluster() {
     // Management answers meanwhile.
     ha->open_gate_when_ready();
+    while (!backend->postgres->is_prepared()) {
+        const auto failure = co_await backend->postgres->prepare();
+        if (failure && failure->error != StorageError::unavailable)
+            throw std::runtime_error("store: " + failure->text);
+        asio::steady_timer pause(io, milliseconds(failure ? 500 : 0));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
     while (!co_await cluster().join(seconds(30))) {
     }
     std::ofstream(options.data + "/incarnation", std::ios::trunc) << cluster().incarnation() << '\n';

@@ -85,6 +85,7 @@ awaitable<void> HaManager::run() {
     asio::co_spawn(io_, watch_redis(), asio::detached);
     asio::co_spawn(io_, watch_store(), asio::detached);
     asio::co_spawn(io_, watch_service(), asio::detached);
+    last_tick_ = SteadyClock::now();
     watch_clock();
     while (!stopping_) {
         tick();

@@ -82,7 +82,7 @@ struct PostgresStore::Impl final : Store,
     using Db = postgres::Connection;
 
     Impl(asio::io_context& io, const std::string& conninfo, const Options& options)
-        : writer(io, conninfo, options.patience), pool(options.connections) {
+        : writer(io, conninfo, options.patience), migrate(options.migrate), pool(options.connections) {
         for (std::size_t i = 0; i < options.connections; ++i) {
             idle.push_back(std::make_unique<Db>(conninfo, options.patience));
         }
@@ -117,6 +117,18 @@ struct PostgresStore::Impl final : Store,
     template <class Work>
     awaitable<Lifted<std::invoke_result_t<Work&, Db&>>> run(Work work, bool repeat = true) {
         using Value = Lifted<std::invoke_result_t<Work&, Db&>>;
+        if (!prepared) return nothing<Value>();
+        return on_worker(std::move(work), repeat);
+    }
+
+    template <class Value>
+    static awaitable<Value> nothing() {
+        co_return StorageError::unavailable;
+    }
+
+    template <class Work>
+    awaitable<Lifted<std::invoke_result_t<Work&, Db&>>> on_worker(Work work, bool repeat) {
+        using Value = Lifted<std::invoke_result_t<Work&, Db&>>;
         return offload(pool, [this, work = std::move(work), repeat]() mutable -> Value {
             Lease lease(*this);  // as many connections as threads: there is always one
             auto& db = *lease.db;
@@ -140,6 +152,10 @@ struct PostgresStore::Impl final : Store,
                 }
             }
         });
+    }
+
+    awaitable<Result<std::optional<std::string>>> prepare() {
+        return on_worker([migrate = migrate](Db& db) { return prepare_schema(db, migrate); }, false);
     }
 
     // Store
@@ -424,6 +440,8 @@ struct PostgresStore::Impl final : Store,
 
     Placer placer;  ///< set before the first account is made
     Writer writer;
+    const bool migrate;
+    std::atomic<bool> prepared{false};
     std::mutex mutex;
     std::vector<std::unique_ptr<Db>> idle;
     std::atomic<bool> down{false};
@@ -437,14 +455,30 @@ Result<std::unique_ptr<PostgresStore>, OpenFailure> PostgresStore::open(asio::io
         log_error("store_open_failed", {{"error", failure.text}});
         return failure;
     };
+    bool prepared = true;
     try {
         postgres::Connection db(conninfo, options.patience);
         if (auto refusal = prepare_schema(db, options.migrate))
             return refuse({StorageError::schema, *refusal});
     } catch (const Failure& failure) {
-        return refuse({storage_error(failure), failure.what()});
+        const OpenFailure found{storage_error(failure), failure.what()};
+        if (!options.may_wait || found.error != StorageError::unavailable) return refuse(found);
+        log_warn("store_waited_for", {{"error", found.text}});
+        prepared = false;
     }
-    return std::unique_ptr<PostgresStore>(new PostgresStore(std::make_unique<Impl>(io, conninfo, options)));
+    auto impl = std::make_unique<Impl>(io, conninfo, options);
+    impl->prepared = prepared;
+    return std::unique_ptr<PostgresStore>(new PostgresStore(std::move(impl)));
+}
+
+bool PostgresStore::is_prepared() const { return impl_->prepared; }
+
+awaitable<std::optional<OpenFailure>> PostgresStore::prepare() {
+    const auto refusal = co_await impl_->prepare();
+    if (!refusal) co_return OpenFailure{StorageError::unavailable, refusal.error().message()};
+    if (*refusal) co_return OpenFailure{StorageError::schema, **refusal};
+    impl_->prepared = true;
+    co_return std::nullopt;
 }
 
 PostgresStore::PostgresStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

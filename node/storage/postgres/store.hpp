@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <boost/asio/io_context.hpp>
@@ -29,6 +30,7 @@ public:
         std::size_t connections = 4;  ///< workers
         bool migrate = false;         ///< bring an older schema up to date; an empty data base always is
         milliseconds patience{5000};  ///< for one answer
+        bool may_wait = false;        ///< opens also what does not answer yet; prepare() says when it does
     };
     /// `conninfo`: a URL (`postgresql://…`) or `key=value …` of libpq.
     static Result<std::unique_ptr<PostgresStore>, OpenFailure> open(asio::io_context& io,
@@ -39,6 +41,10 @@ public:
         return open(io, conninfo, Options{});
     }
     ~PostgresStore();
+    /// Whether the schema was found as it must be; nothing else is asked before.
+    bool is_prepared() const;
+    /// Looks again. The failure, if it cannot be used yet (`unavailable`) or at all (`schema`).
+    awaitable<std::optional<OpenFailure>> prepare();
     PostgresStore(const PostgresStore&) = delete;
     PostgresStore& operator=(const PostgresStore&) = delete;
 
