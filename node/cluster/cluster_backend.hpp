@@ -56,6 +56,7 @@ struct ClusterEvents {
     std::function<std::vector<CarriedRoom>()> carried_rooms;
     /// The routes of the replica, and one that turned out to be gone.
     std::function<std::vector<std::pair<Jid, RouteEntry>>()> known_routes;
+    std::function<std::vector<RouteEntry>(const Jid& account)> known_route;
     std::function<void(const Jid& account, const RouteEntry& entry)> route_gone;
     std::function<std::uint64_t(const Jid& account)> route_version;
     /// This node missed a recovery: nothing it carries is its own any more.
@@ -122,6 +123,9 @@ public:
     /// Entries of a session's log behind `position`.
     awaitable<Result<std::vector<LogEntry>>> entries_after(std::string sid, std::uint64_t position);
     void announce_account(const Jid& account);
+    /// Makes the replica's route of an account what Redis has: for who was refused because of it and hears of
+    /// no change.
+    awaitable<void> refresh_route(Jid account);
     /// What Redis has, against itself and the epochs of the store. Reads all of it: for administrators.
     awaitable<Result<Inspection>> inspect();
 
@@ -170,7 +174,10 @@ private:
     awaitable<bool> stage(std::uint64_t survived);
     awaitable<bool> wait_open(bool fresh);
     awaitable<Result<std::vector<RedisReply>>> ask_all(std::vector<std::vector<std::string>> commands);
+    awaitable<Result<std::set<std::string>>> apply_routes(std::vector<std::string> names);
     awaitable<Result<std::set<std::string>>> read_routes();
+    awaitable<bool> drop_missing(std::vector<std::pair<Jid, RouteEntry>> entries);
+    void route_changed(const Jid& account);
     awaitable<void> reread_routes();
     awaitable<void> end_orphans();
     awaitable<bool> inspect_epochs(Inspection& out);
@@ -215,6 +222,9 @@ private:
     std::uint64_t member_of_ = 0;  ///< last open generation that this node took part in
     std::uint64_t seen_ = 0;       ///< counter of the cluster as last told
     std::uint64_t read_ = 0;       ///< everything up to here has been read from the streams
+    int routes_read_ = 0;          ///< readings of routes under way …
+    std::uint64_t route_changes_ = 0;
+    std::map<Jid, std::uint64_t> routes_changed_;  ///< … and when the streams changed which meanwhile
     bool trusted_ = false;
     bool froze_ = false;            ///< sessions of this node went on without Redis
     std::uint64_t connection_ = 0;  ///< counts the comings and goings

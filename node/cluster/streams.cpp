@@ -2,6 +2,7 @@
 #include <boost/asio/co_spawn.hpp>
 
 #include "base/log.hpp"
+#include "cluster/backend_scripts.hpp"
 #include "cluster/cluster_backend.hpp"
 #include "cluster/unpack.hpp"
 #include "cluster/wire_codec.hpp"
@@ -44,6 +45,67 @@ awaitable<error_code> ClusterBackend::follow() {
     co_return error_code{};
 }
 
+/// Reads these routes and applies each as it was at one moment; the sids found. One that the streams change
+/// meanwhile is read again: what was read would come behind what is newer, and stay.
+awaitable<Result<std::set<std::string>>> ClusterBackend::apply_routes(std::vector<std::string> names) {
+    struct Reading {  // the streams keep a list only for who reads
+        ClusterBackend& backend;
+        explicit Reading(ClusterBackend& b) : backend(b) { ++backend.routes_read_; }
+        ~Reading() {
+            if (--backend.routes_read_ == 0) backend.routes_changed_.clear();
+        }
+    };
+    const Reading reading(*this);
+    std::set<std::string> found;
+    while (!names.empty()) {
+        const auto start = route_changes_;
+        std::vector<std::vector<std::string>> gets;
+        for (const auto& name : names) gets.push_back({"HGETALL", name});
+        const auto routes = co_await ask_all(std::move(gets));
+        if (!routes) co_return routes.error();
+        struct Found {
+            std::size_t route;
+            RouteChange change;
+            std::uint64_t version;
+        };
+        std::vector<Found> changes;
+        std::vector<std::vector<std::string>> carriers;
+        for (std::size_t n = 0; n < routes->size(); ++n) {
+            const auto& items = (*routes)[n].items;
+            std::uint64_t version = 0;
+            for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
+                if (items[i].text == "v") version = to_number(items[i + 1].text);
+            }
+            for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
+                if (!items[i].text.starts_with("s:")) continue;
+                auto change = codec::decode_route(items[i + 1].text);
+                if (!change) continue;
+                carriers.push_back({"HGET", key("s", change->entry.sid), "node"});
+                changes.push_back({n, std::move(*change), version});
+            }
+        }
+        const auto nodes = co_await ask_all(std::move(carriers));
+        if (!nodes) co_return nodes.error();
+        std::set<std::size_t> again;
+        for (std::size_t i = 0; i < changes.size(); ++i) {
+            auto& [route, change, version] = changes[i];
+            const auto changed = routes_changed_.find(change.account);
+            if (changed != routes_changed_.end() && changed->second > start) {
+                again.insert(route);
+                continue;
+            }
+            if ((*nodes)[i].text.empty()) continue;  // an entry without a session is none
+            change.entry.node = (*nodes)[i].text;
+            found.insert(change.entry.sid);
+            events.route(change, version);
+        }
+        std::vector<std::string> rest;
+        for (const auto route : again) rest.push_back(names[route]);
+        names = std::move(rest);
+    }
+    co_return found;
+}
+
 /// Applies every route as Redis has it; the sids found.
 awaitable<Result<std::set<std::string>>> ClusterBackend::read_routes() {
     std::set<std::string> found;
@@ -54,39 +116,42 @@ awaitable<Result<std::set<std::string>>> ClusterBackend::read_routes() {
         if (!page) co_return page.error();
         if (page->items.size() != 2) break;
         cursor = page->items[0].text;
-        std::vector<std::vector<std::string>> gets;
-        for (const auto& name : page->items[1].items) gets.push_back({"HGETALL", name.text});
-        const auto routes = co_await ask_all(std::move(gets));
-        if (!routes) co_return routes.error();
-        struct Found {
-            RouteChange change;
-            std::uint64_t version;
-        };
-        std::vector<Found> changes;
-        std::vector<std::vector<std::string>> carriers;
-        for (const auto& route : *routes) {
-            std::uint64_t version = 0;
-            for (std::size_t i = 0; i + 1 < route.items.size(); i += 2) {
-                if (route.items[i].text == "v") version = to_number(route.items[i + 1].text);
-            }
-            for (std::size_t i = 0; i + 1 < route.items.size(); i += 2) {
-                if (!route.items[i].text.starts_with("s:")) continue;
-                auto change = codec::decode_route(route.items[i + 1].text);
-                if (!change) continue;
-                carriers.push_back({"HGET", key("s", change->entry.sid), "node"});
-                changes.push_back({std::move(*change), version});
-            }
-        }
-        const auto nodes = co_await ask_all(std::move(carriers));
-        if (!nodes) co_return nodes.error();
-        for (std::size_t i = 0; i < changes.size(); ++i) {
-            auto& change = changes[i].change;
-            if (!(*nodes)[i].text.empty()) change.entry.node = (*nodes)[i].text;
-            found.insert(change.entry.sid);
-            events.route(change, changes[i].version);
-        }
+        std::vector<std::string> names;
+        for (const auto& name : page->items[1].items) names.push_back(name.text);
+        auto sids = co_await apply_routes(std::move(names));
+        if (!sids) co_return sids.error();
+        found.merge(*sids);
     } while (cursor != "0");
     co_return found;
+}
+
+/// Of these entries of the replica, those whose sessions Redis does not know are gone.
+awaitable<bool> ClusterBackend::drop_missing(std::vector<std::pair<Jid, RouteEntry>> entries) {
+    std::vector<std::vector<std::string>> gets;
+    for (const auto& entry : entries) gets.push_back({"EXISTS", key("s", entry.second.sid)});
+    const auto exist = co_await ask_all(std::move(gets));
+    if (!exist) co_return false;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        if ((*exist)[i].integer == 0) events.route_gone(entries[i].first, entries[i].second);
+    }
+    co_return true;
+}
+
+awaitable<void> ClusterBackend::refresh_route(Jid account) {
+    std::vector<std::pair<Jid, RouteEntry>> missing;
+    std::vector<std::string> own{account.to_string()};
+    const auto pruned = co_await run(scripts_->prune, std::move(own));
+    if (!pruned || verdict(*pruned) != "OK") co_return;
+    const auto before = events.known_route(account);
+    std::vector<std::string> names{key("u", account.to_string())};
+    const auto found = co_await apply_routes(std::move(names));
+    if (!found || !co_await was_trusted()) co_return;
+    for (const auto& known : before) {
+        if (!found->contains(known.sid)) missing.emplace_back(account, known);
+    }
+    if (!missing.empty())
+        log_warn("route_corrected", {{"account", account.to_string()}, {"gone", missing.size()}});
+    co_await drop_missing(std::move(missing));
 }
 
 /// After Redis lost something: what the replica has and Redis has not is gone, and contacts hear of it.
@@ -95,20 +160,11 @@ awaitable<void> ClusterBackend::reread_routes() {
         const auto before = events.known_routes();
         const auto found = co_await read_routes();
         if (found) {
-            std::vector<std::vector<std::string>> gets;
-            std::vector<const std::pair<Jid, RouteEntry>*> missing;
+            std::vector<std::pair<Jid, RouteEntry>> missing;
             for (const auto& known : before) {
-                if (found->contains(known.second.sid)) continue;
-                missing.push_back(&known);
-                gets.push_back({"EXISTS", key("s", known.second.sid)});
+                if (!found->contains(known.second.sid)) missing.push_back(known);
             }
-            const auto exist = co_await ask_all(std::move(gets));
-            if (exist) {
-                for (std::size_t i = 0; i < missing.size(); ++i) {
-                    if ((*exist)[i].integer == 0) events.route_gone(missing[i]->first, missing[i]->second);
-                }
-                co_return;
-            }
+            if (co_await drop_missing(std::move(missing))) co_return;
         }
         if (stopping_) co_return;
         asio::steady_timer pause(io_, milliseconds(200));
@@ -158,6 +214,10 @@ awaitable<void> ClusterBackend::tail() {
     }
 }
 
+void ClusterBackend::route_changed(const Jid& account) {
+    if (routes_read_ > 0) routes_changed_[account] = ++route_changes_;
+}
+
 void ClusterBackend::handle(const std::string& kind, const std::string& data) {
     if (kind == "account") {
         if (const auto jid = Jid::parse(data)) events.account_changed(*jid);
@@ -184,7 +244,9 @@ void ClusterBackend::handle(const std::string& kind, const std::string& data) {
         in.text();
         const auto version = in.number();
         const auto change = codec::decode_route(in.text());
-        if (change && !in.failed()) events.route(*change, version);
+        if (!change || in.failed()) return;
+        route_changed(change->account);
+        events.route(*change, version);
     } else if (kind == "room" && count == 3) {
         in.text();
         const auto position = in.number();
@@ -194,7 +256,9 @@ void ClusterBackend::handle(const std::string& kind, const std::string& data) {
         const auto sid = in.text();
         const auto jid = Jid::parse(in.text());
         const auto node = in.text();
-        if (jid && !in.failed()) events.claimed(sid, *jid, node);
+        if (!jid || in.failed()) return;
+        route_changed(jid->bare());
+        events.claimed(sid, *jid, node);
     } else if (kind == "lost" && count == 1) {
         events.lost(in.text());
     } else if (kind == "part" && count == 3) {

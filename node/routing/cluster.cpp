@@ -9,6 +9,14 @@
 
 namespace hexad {
 
+namespace {
+
+/// Refusals because of a route, two milliseconds apart, that a change on its way through the streams
+/// explains.
+constexpr int patience_with_routes = 10;
+
+}  // namespace
+
 void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     cluster_ = &backend;
     offline_ = &offline;
@@ -128,6 +136,10 @@ void Router::join_recovery(ClusterEvents& events) {
         });
         return out;
     };
+    events.known_route = [this](const Jid& account) {
+        const auto* route = routes_.find(account);
+        return route == nullptr ? std::vector<RouteEntry>() : route->sessions;
+    };
     events.route_version = [this](const Jid& account) { return routes_.version_of(account); };
     events.route_gone = [this](const Jid& account, const RouteEntry& entry) {
         if (routes_.find_sid(account, entry.sid) == nullptr) return;
@@ -211,6 +223,7 @@ void Router::refused(const SessionPtr& session, const std::shared_ptr<Session::I
                   {{"jid", session->state.jid.to_string()}, {"status", static_cast<int>(outcome.status)}});
     }
     if (outcome.status == CommitStatus::version_moved) session->reload_accounts = true;
+    if (outcome.status == CommitStatus::route_moved) ++session->routes_refused;
     input->submitted = false;
     again_if_idle(session);
 }
@@ -226,6 +239,7 @@ awaitable<void> Router::decide_again(SessionPtr session) {
     // Inputs that were committed in the meantime leave; the rest goes back to the unread ones.
     std::deque<Element> again;
     std::vector<OfflineStore::RowName> rows;
+    std::set<Jid> decided_for;
     std::uint64_t first = 0;
     while (!session->inputs.empty()) {
         auto input = session->inputs.front();
@@ -233,6 +247,10 @@ awaitable<void> Router::decide_again(SessionPtr session) {
         const bool committed = input->done && input->submitted;
         if (committed && again.empty()) continue;
         for (const auto& row : input->batch.offline) rows.push_back({row.owner, row.stanza_id});
+        for (const auto& check : input->checks) decided_for.insert(check.account);
+        for (const auto& append : input->batch.appends) {
+            if (const auto target = accounts_.name_of(append.owner)) decided_for.insert(*target);
+        }
         if (input->original) {
             if (again.empty()) first = input->n;
             again.push_back(std::move(*input->original));
@@ -251,6 +269,11 @@ awaitable<void> Router::decide_again(SessionPtr session) {
         // The change that refused us is on its way through the stream.
         asio::steady_timer pause(io_, milliseconds(2));
         co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+        // Or it is not, and this node's replica is wrong.
+        if (session->routes_refused >= patience_with_routes) {
+            session->routes_refused = 0;
+            for (const auto& account : decided_for) co_await cluster_->refresh_route(account);
+        }
     }
     if (session->finished) co_return;
     if (session->sm && first > 0) session->in_submitted = first - 1;

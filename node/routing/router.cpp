@@ -283,6 +283,7 @@ void Router::commit_input(const SessionPtr& session, const std::shared_ptr<Sessi
                       [this, session, input, slots](const CommitOutcome& outcome, Batch& back) {
                           input->done = true;
                           if (outcome.status == CommitStatus::ok) {
+                              session->routes_refused = 0;
                               deliver(back, outcome, *slots);
                               if (back.advances) session->counted(input->n);
                           } else {

@@ -115,6 +115,7 @@ public:
     Jid homeless;                 ///< in a cluster: room of the next stanza, found to have no home
     bool deciding_again = false;  ///< a batch was refused: its followers come back, then all are decided anew
     bool reload_accounts = false;         ///< … because an account had changed
+    int routes_refused = 0;               ///< … in a row, because a route had
     std::set<std::string> offline_taken;  ///< stanza ids that a login has already; they are only counted
 
     // ---- stanzas that may have been here before (docs/delivery.md, "What is sent again") ----

@@ -28,13 +28,6 @@ def metrics(lab, name):
     return {key: float(value) for key, value in lines}
 
 
-def redis_keys(lab):
-    redis = next(s for s in lab.status["services"] if s["name"] == "redis")
-    done = subprocess.run(["redis-cli", "-h", redis["address"], "-p", str(redis["port"]), "keys", "*"], text=True,
-                          capture_output=True, timeout=20)
-    return done.stdout.split()
-
-
 def logins(lab, node, result="serves"):
     peer = "n2" if node == "n1" else "n1"
     return metrics(lab, node).get(f'hexad_ha_canary_logins_total{{peer="{peer}",result="{result}"}}', 0)
@@ -56,8 +49,9 @@ def unseen(checks, lab):
     status = [(n["sessions"], nodes(lab)[n["name"]]["active"]) for n in lab.json("status")["nodes"]]
     checks.that("well: no sessions in lab status and topology", status == [(0, 0), (0, 0)], str(status))
     checks.that("well: no sessions in hexactl session list", not ctl(lab, "session", "list"))
-    left = [key for key in redis_keys(lab) if "canary" in key]
-    checks.that("well: nothing of it in Redis", not left and len(redis_keys(lab)) > 0, str(left))
+    keys = lab.redis("keys", "*").split()
+    left = [key for key in keys if "canary" in key]
+    checks.that("well: nothing of it in Redis", not left and keys, str(left))
     checks.that("well: cluster verify is clean", ctl(lab, "cluster", "verify")["clean"])
     at = {n["name"]: n["address"] for n in lab.status["nodes"]}
     one = Resilient([at["n1"]], lab.domain, lab.users()[0]["jid"].split("@")[0], "pencil")

@@ -2,7 +2,9 @@
 """A node dies between any two steps of the delivery protocol (docs/delivery.md, "Crash points"), and each message arrives
 exactly once, in order, and is archived once.
 
-    crash_points.py [POINT…]     only these
+    crash_points.py [--freeze] [POINT…]     only these
+
+--freeze: it stands still there instead, its users go on elsewhere, and then it goes on with what it was doing.
 
 Needs a build with fail points: the preset dev, whose nodes run with sanitizers."""
 import os
@@ -18,6 +20,7 @@ from support.lab import Lab  # noqa: E402
 from support.resilient import CLIENT, Resilient  # noqa: E402
 
 MAM, RSM, MUC = "urn:xmpp:mam:2", "http://jabber.org/protocol/rsm", "http://jabber.org/protocol/muc"
+FREEZE = "--freeze" in sys.argv
 CONFIG = "[cluster]\nautomatic_moves_per_hour = 10000\n"
 
 
@@ -34,7 +37,8 @@ class Crash:
 
     def client(self, who, *nodes, resource="r"):
         user = self.people[who]
-        client = Resilient([self.at[n] for n in nodes], self.lab.domain, user["jid"].split("@")[0], user["password"], resource)
+        client = Resilient([self.at[n] for n in nodes], self.lab.domain, user["jid"].split("@")[0], user["password"], resource,
+                           patience=2 if FREEZE else None)
         self.clients.append(client)
         return client
 
@@ -45,7 +49,7 @@ class Crash:
             folder = self.lab.folder / "nodes" / victim / "fail-points"
             folder.mkdir(exist_ok=True)
             folder.chmod(0o777)
-            (folder / self.point).write_text("KILL")
+            (folder / self.point).write_text("STOP" if FREEZE else "KILL")
 
     def is_set_off(self):
         """The victim that died there."""
@@ -57,7 +61,14 @@ class Crash:
         victim = eventually(dead, 15)
         for other in self.victims:
             (self.lab.folder / "nodes" / other / "fail-points" / self.point).unlink(missing_ok=True)
+        self.victim = victim
         return victim
+
+    def wakes(self):
+        """Everything has gone on without it; what it does now must change nothing."""
+        if FREEZE:
+            self.lab("resume", self.victim)
+            time.sleep(4)
 
     def says(self, client, to, count=1):
         for _ in range(count):
@@ -75,7 +86,7 @@ class Crash:
 
     def archived(self, who, of=None):
         """Numbers in the archive of a person, or of a room that he asks."""
-        living = [n["name"] for n in self.lab.json("status")["nodes"] if n["pid"]]
+        living = [n["name"] for n in self.lab.json("status")["nodes"] if n["pid"] and not (FREEZE and n["name"] == self.victim)]
         asker = self.client(who, *living, resource="archive") if of is None else of[0]
         to = "" if of is None else f" to='{of[1]}'"
         mark = len(asker.arrived)
@@ -93,6 +104,7 @@ class Crash:
             except AssertionError:
                 pass
         time.sleep(0.5)
+        self.wakes()
         for receiver in receivers:
             checks.that(f"{self.point} at {'/'.join(self.victims)}: each once, in order", self.mine(receiver) == wanted, str(self.mine(receiver)))
         for who in owners:
@@ -105,7 +117,7 @@ class Crash:
         dead = [n["name"] for n in self.lab.json("status")["nodes"] if not n["pid"]]
         for name in dead:
             self.lab("start", name)
-        if dead == [victim]:  # it may be back before anybody took over
+        if FREEZE or dead == [victim]:  # it may be back before anybody took over
             self.lab.waits("the node is back", lambda: states(self.lab)[victim] in ("failed-over", "normal"), 60)
             if states(self.lab)[victim] == "failed-over":
                 ctl(self.lab, "ha", "fallback", victim)
@@ -214,6 +226,7 @@ def room(crash, checks):
         eventually(lambda: len(heard(one)) >= len(wanted) and len(heard(two)) >= len(wanted), 30)
     except AssertionError:
         pass
+    crash.wakes()
     for who, client in (("one", one), ("two", two)):
         checks.that(f"{crash.point}: occupant {who} has each once, in order", heard(client) == wanted, str(heard(client)))
     got = crash.archived("a", of=(two, name))
@@ -230,7 +243,7 @@ def taking_over(crash, checks):
     crash.lab("kill", "n1")
     crash.says(sender, to, 3)
     victim = crash.is_set_off()
-    for name in ("n2", "n1"):
+    for name in ("n1",) if FREEZE else ("n2", "n1"):
         crash.lab("start", name)
     crash.is_whole(checks, sender, [receiver], ("a", "b"))
     return victim
@@ -251,7 +264,7 @@ STORIES = [
 
 
 def main(checks, lab):
-    wanted = sys.argv[1:]
+    wanted = [word for word in sys.argv[1:] if word != "--freeze"]
     for turn, (point, victims, story) in enumerate(STORIES):
         if wanted and point not in wanted:
             continue

@@ -3,7 +3,6 @@
 kept, archives are complete, no failover."""
 import pathlib
 import shutil
-import socket
 import sys
 import threading
 import time
@@ -138,7 +137,7 @@ def outage(checks, lab, name, service, leave, empty=None, flush=False):
 
     if flush:
         gone = time.monotonic()
-        lab_redis(lab, "FLUSHALL")
+        lab.redis("FLUSHALL")
         returned = time.monotonic()
         time.sleep(3)
     else:
@@ -203,13 +202,6 @@ def outage(checks, lab, name, service, leave, empty=None, flush=False):
 
 
 outage.used = 0
-
-
-def lab_redis(lab, command):
-    redis = next(s for s in lab.status["services"] if s["name"] == "redis")
-    with socket.create_connection((redis["address"], redis["port"]), 5) as connection:
-        connection.sendall(command.encode() + b"\r\n")
-        return connection.recv(65536)
 
 
 def main(checks, lab):

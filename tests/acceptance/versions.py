@@ -2,7 +2,6 @@
 """A node that cannot read what the others write gets no lease and says why; when they are gone, it comes in
 (docs/delivery.md, "Versions"). How two builds get along: tests/interop/mixed_versions.py."""
 import pathlib
-import subprocess
 import sys
 import time
 
@@ -12,17 +11,10 @@ from support.ha import events, last_event, nodes, states, waits_for  # noqa: E40
 from support.lab import Lab  # noqa: E402
 
 
-def redis(lab, *words):
-    service = next(s for s in lab.status["services"] if s["name"] == "redis")
-    done = subprocess.run(["redis-cli", "-h", service["address"], "-p", str(service["port"]), *map(str, words)], text=True,
-                          capture_output=True, timeout=20, check=True)
-    return done.stdout.strip()
-
-
 def story(checks, lab):
-    prefix = next(key for key in redis(lab, "keys", "*").split() if key.endswith("}:gen")).removesuffix("gen")
+    prefix = next(key for key in lab.redis("keys", "*").split() if key.endswith("}:gen")).removesuffix("gen")
     told = {name: n["protocol"] for name, n in nodes(lab).items()}
-    written = int(redis(lab, "get", prefix + "protocol"))
+    written = int(lab.redis("get", prefix + "protocol"))
     checks.that("both nodes write the same form, which both can read",
                 all(t["written"] == written and t["min"] <= written <= t["max"] for t in told.values()), str(told))
     newest = told["n1"]["max"]
@@ -30,9 +22,9 @@ def story(checks, lab):
     for name in ("n1", "n2"):
         lab("stop", name)
     # In place of n2: a node of a time to come, and what it writes.
-    redis(lab, "set", prefix + "lease:n2", "999", "PX", 120000)
-    redis(lab, "hset", prefix + "protocols", "n2", f"999 {newest + 6} {newest + 8}")
-    redis(lab, "set", prefix + "protocol", newest + 6)
+    lab.redis("set", prefix + "lease:n2", "999", "PX", 120000)
+    lab.redis("hset", prefix + "protocols", "n2", f"999 {newest + 6} {newest + 8}")
+    lab.redis("set", prefix + "protocol", newest + 6)
     lab("start", "n1", "--no-wait")
     mismatch = lambda: nodes(lab)["n1"]["reason"] == "version-mismatch"
     lab.waits("version-mismatch", mismatch, 20)
@@ -41,13 +33,13 @@ def story(checks, lab):
     checks.that("a node that cannot read it stays initializing, version-mismatch",
                 (seen["state"], seen["reason"]) == ("initializing", "version-mismatch"), str((seen["state"], seen["reason"])))
     checks.that("its gate says so", "version-mismatch" in seen["gate"], seen["gate"])
-    checks.that("it holds no lease", redis(lab, "exists", prefix + "lease:n1") == "0")
+    checks.that("it holds no lease", lab.redis("exists", prefix + "lease:n1") == "0")
     kinds = {(e["event"], e["fields"].get("reason")) for e in events(lab, after=mark) if e["node"] == "n1"}
     checks.that("it is told by events", {("GateWaiting", "version-mismatch"), ("HaStateChanged", "version-mismatch")} <= kinds,
                 str(kinds))
-    redis(lab, "del", prefix + "lease:n2")
+    lab.redis("del", prefix + "lease:n2")
     took = waits_for(lab, 60, n1="backup")
-    checks.that("when the others are gone, it serves", int(redis(lab, "get", prefix + "protocol")) <= newest, f"{took:.0f} s")
+    checks.that("when the others are gone, it serves", int(lab.redis("get", prefix + "protocol")) <= newest, f"{took:.0f} s")
     lab("start", "n2")
     eventually(lambda: states(lab)["n2"] in ("failed-over", "normal"), 30)
     checks.that("a node of its own version joins", True)

@@ -64,6 +64,13 @@ class Lab:
         """The JSON that `hexactl WORDS` prints."""
         return json.loads(self("ctl", "--json", *map(str, words), check=words[:2] != ("cluster", "verify")))
 
+    def redis(self, *words):
+        """What redis-cli prints."""
+        service = next(s for s in self.status["services"] if s["name"] == "redis")
+        done = subprocess.run(["redis-cli", "-h", service["address"], "-p", str(service["port"]), *map(str, words)], text=True,
+                              stdout=subprocess.PIPE, timeout=20, check=True)
+        return done.stdout.strip()
+
     def node(self, name):
         return next(n for n in self.json("status")["nodes"] if n["name"] == name)
 

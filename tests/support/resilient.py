@@ -10,7 +10,9 @@ CLIENT = "{jabber:client}"
 
 
 class Resilient:
-    def __init__(self, addresses, domain, name, password, resource="r", mechanism="PLAIN", ports=5222):
+    """`patience`: seconds of silence, asked for a sign of life meanwhile, after which it gives its stream up."""
+
+    def __init__(self, addresses, domain, name, password, resource="r", mechanism="PLAIN", ports=5222, patience=None):
         self.addresses, self.domain, self.name, self.password = list(addresses), domain, name, password
         self.resource, self.mechanism, self.port = resource, mechanism, ports
         self.lock = threading.RLock()
@@ -20,6 +22,7 @@ class Resilient:
         self.resumed = self.logins = 0
         self.outages = []        # (broken at, back at)
         self.client = None
+        self.patience = patience
         self.running = True
         self._connect(self.addresses[0])
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -59,13 +62,25 @@ class Resilient:
             self.acked = h
             del self.sent[:fresh]
 
+    def _is_silent(self, client):
+        """Asks when half the time is over."""
+        quiet = time.monotonic() - self.heard
+        if quiet > self.patience / 2 and self.asked < self.heard:
+            self.asked = time.monotonic()
+            client.sends_raw(f"<r xmlns='{SM}'/>")
+        return quiet > self.patience
+
     def _run(self):
+        self.heard, self.asked = time.monotonic(), 0
         while self.running:
             client = self.client
             try:
-                client._read(time.monotonic() + 0.1)
+                if client._read(time.monotonic() + 0.1):
+                    self.heard = time.monotonic()
             except PlayError:
                 client.ended = True
+            if self.patience and not client.ended and self._is_silent(client):
+                client.drops()
             with self.lock:
                 queue, client.queue = client.queue, []
                 for element in queue:
@@ -76,6 +91,7 @@ class Resilient:
                 client.transcript.clear()
                 if client.ended and self.running:
                     self._again()
+                    self.heard = time.monotonic()
 
     def _again(self):
         broken = time.monotonic()

@@ -30,6 +30,12 @@ for _, c in ipairs(b.checks or {}) do
     return {'ROUTE', last}
   end
 end
+-- Decided on this route, for a session that is not there: whoever decided it has a wrong replica.
+if b.checks and #b.checks > 0 then
+  for _, a in ipairs(b.appends or {}) do
+    if redis.call('EXISTS', key('s', a.t)) == 0 then return {'ROUTE', redis.call('GET', P .. 'seq') or '0'} end
+  end
+end
 local positions, rooms = effects(b)
 if b.sid ~= '' and b.advances then redis.call('HSET', key('s', b.sid), 'in', string.format('%.0f', b.n)) end
 if b.room ~= '' and b.position > 0 then
