@@ -105,8 +105,11 @@ void Router::join_recovery(ClusterEvents& events) {
     };
     events.deliver_unlogged = [this](const Batch& batch) { return deliver_unlogged(batch); };
     events.carried_sids = [this] {
+        // One that is being bound is not handed in: its client may have given up, and be elsewhere.
         std::vector<std::string> sids;
-        for (const auto& [sid, session] : sessions_) sids.push_back(sid);
+        for (const auto& [sid, session] : sessions_) {
+            if (!session->binding) sids.push_back(sid);
+        }
         return sids;
     };
     events.carried_session = [this](const std::string& sid) -> std::optional<CarriedSession> {

@@ -172,10 +172,12 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     batch.sessions.push_back(record_of(session));
     batch.sessions.back().fresh = true;
     batch.withdrawn = session->given_up;
+    session->binding = true;
     if (!co_await committed(*this, io_, std::move(batch))) {
         forget(session);
         co_return StanzaError::try_again();
     }
+    session->binding = false;
     // What is meant for the session goes by the routes: it is theirs before its client hears that it is
     // bound.
     for (int i = 0; i < 5000 && !session->closing && routes_.find_sid(bare, session->state.sid) == nullptr;

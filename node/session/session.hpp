@@ -103,6 +103,7 @@ public:
     Timestamp until;            ///< detached: end of the window
     RouteEntry route;           ///< as last submitted
     bool routed = false;
+    bool binding = false;  ///< nobody but this node's memory has it yet
 
     // ---- input: counters start anew with <enable/>, so that they are the `h` of XEP-0198 ----
     std::uint64_t in_read = 0;       ///< stanzas read
