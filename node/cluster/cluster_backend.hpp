@@ -50,6 +50,8 @@ struct ClusterEvents {
     std::function<bool(const Batch&)> deliver_unlogged;
     /// What this node carries.
     std::function<std::vector<std::string>()> carried_sids;
+    std::function<std::optional<Epoch>(const std::string& sid)> carried_epoch;
+    /// To be handed in: until `refilled`, it takes no entries.
     std::function<std::optional<CarriedSession>(const std::string& sid)> carried_session;
     std::function<void(const std::string& sid, std::uint64_t base, const std::vector<LogEntry>& late)>
         refilled;
@@ -178,6 +180,7 @@ private:
     awaitable<Result<std::set<std::string>>> read_routes();
     awaitable<bool> drop_missing(std::vector<std::pair<Jid, RouteEntry>> entries);
     void route_changed(const Jid& account);
+    awaitable<void> check_lost(std::string sid);
     awaitable<void> reread_routes();
     awaitable<void> end_orphans();
     awaitable<bool> inspect_epochs(Inspection& out);

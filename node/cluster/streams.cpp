@@ -214,6 +214,18 @@ awaitable<void> ClusterBackend::tail() {
     }
 }
 
+/// Another node has claimed a session of this one. By now this node may have claimed it back, and the news is
+/// of an epoch that is over.
+awaitable<void> ClusterBackend::check_lost(std::string sid) {
+    const auto before = events.carried_epoch(sid);
+    if (!before) co_return;
+    std::vector<std::string> ask{"HMGET", key("s", sid), "node"};
+    const auto reply = co_await commands_.ask(std::move(ask));
+    // Without an answer the session's next script tells.
+    if (!reply || reply->is_error() || reply->items.size() != 1 || !co_await was_trusted()) co_return;
+    if (events.carried_epoch(sid) == before && reply->items[0].text != options_.node) events.lost(sid);
+}
+
 void ClusterBackend::route_changed(const Jid& account) {
     if (routes_read_ > 0) routes_changed_[account] = ++route_changes_;
 }
@@ -260,7 +272,7 @@ void ClusterBackend::handle(const std::string& kind, const std::string& data) {
         route_changed(jid->bare());
         events.claimed(sid, *jid, node);
     } else if (kind == "lost" && count == 1) {
-        events.lost(in.text());
+        asio::co_spawn(io_, check_lost(in.text()), asio::detached);
     } else if (kind == "part" && count == 3) {
         const auto home = in.text();
         const auto serving = in.text();

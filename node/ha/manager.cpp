@@ -471,7 +471,7 @@ using Events = Result<std::vector<HaEvent>>;
 
 /// What `read_events` waits for: the answer, or the end of its patience.
 struct EventsRead {
-    explicit EventsRead(asio::io_context& io) : timer(io, seconds(2)) {}
+    EventsRead(asio::io_context& io, milliseconds patience) : timer(io, patience) {}
     asio::steady_timer timer;
     std::optional<Events> answer;
 };
@@ -485,12 +485,10 @@ awaitable<void> read_events(std::shared_ptr<EventsRead> read, RedundancyStore& s
 }  // namespace
 
 awaitable<Events> HaManager::events(std::uint64_t after, std::string kind, std::size_t limit) {
-    if (!told_store_down_) {
-        auto read = std::make_shared<EventsRead>(io_);
-        asio::co_spawn(io_, read_events(read, redundancy_, after, kind, limit), asio::detached);
-        co_await read->timer.async_wait(asio::as_tuple(asio::use_awaitable));
-        if (read->answer && *read->answer) co_return std::move(*read->answer);
-    }
+    auto read = std::make_shared<EventsRead>(io_, milliseconds(told_store_down_ ? 500 : 2000));
+    asio::co_spawn(io_, read_events(read, redundancy_, after, kind, limit), asio::detached);
+    co_await read->timer.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (read->answer && *read->answer) co_return std::move(*read->answer);
     // What a node has to tell most urgently is why the store does not answer.
     if (log_.waiting() > 0) co_return log_.not_stored(kind, limit);
     co_return make_error_code(StorageError::unavailable);

@@ -112,6 +112,11 @@ void Router::join_recovery(ClusterEvents& events) {
         }
         return sids;
     };
+    events.carried_epoch = [this](const std::string& sid) -> std::optional<Epoch> {
+        const auto session = find_session(sid);
+        if (!session) return std::nullopt;
+        return session->state.epoch;
+    };
     events.carried_session = [this](const std::string& sid) -> std::optional<CarriedSession> {
         const auto session = find_session(sid);
         if (!session) return std::nullopt;

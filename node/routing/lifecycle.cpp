@@ -207,6 +207,15 @@ awaitable<bool> Router::enable(SessionPtr session, bool resumable, seconds wante
     co_return co_await committed(*this, io_, std::move(batch));
 }
 
+namespace {
+
+/// Whether nobody had a session between these two epochs; a generation of Redis counts from 1.
+bool follows_on(const Epoch& before, const Epoch& claimed) {
+    return claimed.g == before.g ? claimed.e == before.e + 1 : claimed.e == 1;
+}
+
+}  // namespace
+
 awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Jid bare, std::uint32_t h,
                                                              Wire& wire) {
     const SessionRefusal not_found{"cancel", "item-not-found", 0, false};
@@ -264,9 +273,14 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     claim_begins(sid);
     auto claimed = co_await log_.claim(sid, session->state.account->id, options_.node);
-    // Another node claimed it in between, or its end has begun here: this claim is the later one.
-    const bool again = claimed && session->closing && cluster_ != nullptr;
-    if (again) session = co_await build(std::move(*claimed));
+    // Another node claimed it in between, or its end has begun here: this claim is the later one, and what is
+    // known here is old.
+    const bool again = claimed && cluster_ != nullptr &&
+                       (session->closing || !follows_on(session->state.epoch, claimed->record.epoch));
+    if (again) {
+        drop(session);
+        session = co_await build(std::move(*claimed));
+    }
     claim_ended(sid);
     if (!claimed) {
         if (claimed.error() == ClaimRefusal::unavailable) {
@@ -314,8 +328,16 @@ awaitable<SessionRefusal> Router::how_it_ends(std::string sid, Jid bare, bool en
 
 awaitable<bool> Router::settle(SessionPtr session, std::uint32_t h) {
     auto* const wire = session->wire;
-    const auto ok = co_await log_.settle(session->state.sid, session->state.epoch, h);
-    if (!ok || !*ok || session->finished || session->wire != wire || wire == nullptr) co_return false;
+    for (;;) {
+        const auto ok = co_await log_.settle(session->state.sid, session->state.epoch, h);
+        if (session->finished || session->wire != wire || wire == nullptr) co_return false;
+        if (ok && *ok) break;
+        if (ok) {  // another node has claimed it: the client is there, or comes again
+            drop(session);
+            co_return false;
+        }
+        co_await pause(io_, milliseconds(200));
+    }
     fail_point("settled");
     session->settle(h);
     if (session->restored) {

@@ -251,9 +251,9 @@ def random_moves(checks, lab, count):
         print(f"       move {number + 1}: {kind} {node}", flush=True)
     # One serving node per partition and epoch: each take-over and fallback has an epoch of its own, rising.
     taken = {}
-    for event in events(lab, after=mark):
-        if event["event"] in ("FailoverFinished", "FallbackFinished"):
-            taken.setdefault(event["fields"]["of"], []).append(event["fields"]["epoch"])
+    finished = [e for kind in ("FailoverFinished", "FallbackFinished") for e in events(lab, kind, after=mark)]
+    for event in sorted(finished, key=lambda e: e["id"]):
+        taken.setdefault(event["fields"]["of"], []).append(event["fields"]["epoch"])
     rising = all(a < b for epochs in taken.values() for a, b in zip(epochs, epochs[1:]))
     checks.that(f"{count} random moves: epochs rise, none twice", rising and sum(map(len, taken.values())) >= 2 * count, str(taken))
 

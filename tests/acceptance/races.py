@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What happens at two nodes at the same moment, two hundred times each: approvals, first joins, logins, live messages
-behind the offline backlog in their order, one full JID bound twice. `races.py COUNT` runs fewer or more."""
+behind the offline backlog in their order, one full JID bound twice, one session resumed twice. `races.py COUNT` runs fewer
+or more, `races.py RACE…` only these functions."""
 import concurrent.futures
 import pathlib
 import sys
@@ -9,7 +10,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks  # noqa: E402
-from support.client import BIND, ENDED, Client, PlayError  # noqa: E402
+from support.client import BIND, ENDED, SM, Client, PlayError  # noqa: E402
 from support.lab import Lab  # noqa: E402
 
 MUC = "http://jabber.org/protocol/muc"
@@ -169,6 +170,19 @@ def ended_by(client):
         return "no reason" if error is None else error[0].tag.split("}")[1]
 
 
+def only_survivor(rivals):
+    """A loser may live on for the moment that the news takes between the nodes."""
+    deadline = time.monotonic() + 8
+    while True:
+        ends = [ended_by(rival) for rival in rivals]
+        if ends.count(None) <= 1 or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    assert ends.count(None) == 1, f"streams ended by {ends}"
+    assert "conflict" in ends, f"streams ended by {ends}"
+    return rivals[ends.index(None)]
+
+
 def bind(pair, number):
     """One full JID at both nodes."""
     pair.ensure()
@@ -183,19 +197,36 @@ def bind(pair, number):
         if answer.tag.endswith("}error"):
             rival.queue.append(answer)
     # A loser may live on for the moment that the news takes between the nodes.
-    deadline = time.monotonic() + 8
-    while True:
-        ends = [ended_by(rival) for rival in rivals]
-        if ends.count(None) <= 1 or time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    assert ends.count(None) == 1, f"streams ended by {ends}"
-    assert "conflict" in ends, f"streams ended by {ends}"
-    survivor = rivals[ends.index(None)]
+    survivor = only_survivor(rivals)
     survivor.sends_raw("<presence><priority>1</priority></presence>")
     survivor.receives(f"<presence from='{survivor.jid}'/>")
     watcher.sends_raw(f"<message to='{survivor.jid}' type='chat' id='bind{number}'><body>you?</body></message>")
     survivor.receives(f"<message type='chat' id='bind{number}'/>")
+    survivor.closes()
+    pair.clients[1] = None
+
+
+def resume(pair, number):
+    """One session resumed at both nodes, while its first stream still stands."""
+    pair.ensure()
+    watcher = pair.clients[0]
+    pair.clients[1].closes()
+    first = pair.authenticated(1).binds("race")
+    sid = first.manages_stream().get("id")
+    first.sends_raw("<presence/>")
+    first.receives(f"<presence from='{first.jid}'/>")
+    rivals = [pair.authenticated(1, (node + number) % 2) for node in (0, 1)]
+    for rival in rivals:
+        rival.jid, rival.counts, rival.handled = first.jid, True, first.handled
+        rival.sends_raw(f"<resume xmlns='{SM}' h='{first.handled}' previd='{sid}'/>")
+    for rival in rivals:
+        answer = rival._take(lambda e: e.tag in (f"{{{SM}}}resumed", f"{{{SM}}}failed", ENDED), "an answer to resume", 8)
+        assert answer.tag != f"{{{SM}}}failed", "refused"
+    survivor = only_survivor([*rivals, first])
+    assert survivor is not first, "the stream that was left survives"
+    time.sleep(0.05)  # news of the first claim may be on its way yet
+    watcher.sends_raw(f"<message to='{survivor.jid}' type='chat' id='resume{number}'><body>you?</body></message>")
+    survivor.receives(f"<message type='chat' id='resume{number}'/>")
     survivor.closes()
     pair.clients[1] = None
 
@@ -206,7 +237,10 @@ def main(checks, lab, count):
     accounts = list(zip(lab.users("n1"), lab.users("n2")))
     pairs = [Pair(lab, at, two) for two in accounts]
     for name, race in (("mutual approval", approve), ("simultaneous login", log_in), ("first join of a room", join),
-                       ("live messages behind the backlog", backlog), ("one full JID at two nodes", bind)):
+                       ("live messages behind the backlog", backlog), ("one full JID at two nodes", bind),
+                       ("one session resumed at two nodes", resume)):
+        if ONLY and race.__name__ not in ONLY:
+            continue
         start = time.monotonic()
         wrong = []
 
@@ -234,6 +268,7 @@ def broken(pair):
     pair.clients = [None, None]
 
 
+ONLY = [word for word in sys.argv[1:] if not word.isdigit()]
 COUNT = next((int(word) for word in sys.argv[1:] if word.isdigit()), 200)
 with Checks() as result, Lab("--nodes", "2", "--users", str(2 * COUNT + 20), "--password", "pencil") as up:
     main(result, up, COUNT)
