@@ -73,6 +73,7 @@ awaitable<void> C2sConnection::bind(const Element& iq) {
     }
     step_ = Step::bind;
     binding_ = true;
+    finished_.cancel();  // watch() looks after the client more often
     auto bound = co_await context_->router.bind(account_, resource, *this);
     if (closing_) co_return;
     binding_ = false;
@@ -113,6 +114,7 @@ awaitable<void> C2sConnection::resume(const Element& element) {
     }
     if (!co_await may_enter(Entry::resumption)) co_return;
     binding_ = true;
+    finished_.cancel();  // watch() looks after the client more often
     auto resumed = co_await context_->router.resume(sid, account_, h, *this);
     if (closing_) co_return;
     binding_ = false;

@@ -100,9 +100,15 @@ awaitable<void> C2sConnection::watch() {
             fail("connection-timeout", "not bound in time");
             co_return;
         }
-        finished_.expires_after(wait);
+        finished_.expires_after(binding_ ? std::min<SteadyClock::duration>(wait, milliseconds(50)) : wait);
         co_await finished_.async_wait(asio::as_tuple(asio::use_awaitable));
         if (closing_) co_return;
+        // Nobody reads while the router binds or resumes: a client that went meanwhile must not be bound
+        // later, in place of the stream that it has elsewhere.
+        if (binding_ && stream_.peer_closed()) {
+            closing_ = true;
+            co_return;
+        }
         const auto pending = stream_.outbox();
         if (pending > limits.max_outbox) {
             log_info("stream_overflow", {{"stream", id_}, {"outbox", static_cast<std::uint64_t>(pending)}});

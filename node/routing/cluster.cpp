@@ -449,7 +449,7 @@ void Router::replace_namesake(const RouteChange& change) {
     if (former == nullptr || former->node != options_.node) return;
     const auto session = find_session(former->sid);
     if (!session || session->closing) return;
-    session->replaced = true;
+    session->replaced = session->outrun = true;
     kick(session, "conflict", "replaced by a new session");
 }
 

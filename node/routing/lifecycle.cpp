@@ -443,7 +443,16 @@ awaitable<void> Router::end_session(SessionPtr session) {
     change.ended = true;
     change.moves_version = true;
     Batch batch;
-    if ((state.available && !session->replaced) || session->inherits_presence) {
+    // Who bound the name at the same moment did not see this session and takes nothing over from it.
+    const auto shown_by_other = [&] {
+        const auto* route = routes_.find(state.account->jid);
+        return route != nullptr &&
+               std::any_of(route->sessions.begin(), route->sessions.end(), [&](const RouteEntry& e) {
+                   return e.sid != state.sid && e.jid == state.jid && e.available;
+               });
+    };
+    const bool taken_over = session->replaced && (!session->outrun || shown_by_other());
+    if ((state.available && !taken_over) || session->inherits_presence) {
         change.broadcast = make_presence(state.jid, {}, "unavailable").to_string(ns::client);
         ResourceUnavailable event{state, {}, batch};
         hooks_.run(event);

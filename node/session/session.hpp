@@ -94,6 +94,7 @@ public:
     /// Its client went before it was bound: the bind that still waits for Redis is not made.
     std::shared_ptr<bool> given_up = std::make_shared<bool>(false);
     bool replaced = false;  ///< ended by a new session of the same full JID, which has its availability
+    bool outrun = false;    ///< … which was bound elsewhere at the same moment, and has not
     bool inherits_presence = false;  ///< contacts still see the session it replaced
     bool leaving = false;            ///< its client is about to be sent to another node: nothing more is read
     bool filling_now = false;

@@ -3,6 +3,7 @@
 asked of it meanwhile is answered. A whole cluster likewise, on an empty data base."""
 import pathlib
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -61,6 +62,44 @@ def one_node(checks, lab, service, reason):
     checks.that(f"{service} back: it did not start anew", "stood_still" not in lab("logs", "n2").rsplit("gate_opened", 1)[1])
 
 
+def given_up(checks, lab):
+    """A client that waits for Redis at one node, goes, and comes to the other one, is not put out by what it gave up."""
+    n1, n2 = lab.node("n1"), lab.node("n2")
+    users = lab.users()
+    clients = []
+    for node in (n1, n2):
+        for user in users:
+            client = Client(node["address"], node["c2s_tls_port"], lab.domain, label=f"{user['jid']} at {node['name']}").wraps()
+            client.opens().has_features()
+            client.authenticates(user["jid"].split("@")[0], user["password"], "PLAIN").opens().has_features()
+            clients.append(client)
+    lab("stop", "redis")
+    bind = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>same</resource></bind></iq>"
+    first, second = clients[:len(users)], clients[len(users):]
+    for client in first:
+        client.sends_raw(bind)
+    time.sleep(1)
+    for client in first:
+        client.drops()
+    time.sleep(0.5)
+    for client in second:
+        client.sends_raw(bind)
+    lab("start", "redis")
+    for client in second:
+        client.receives("<iq type='result' id='b'/>", timeout=20)
+    time.sleep(2)
+    alive = 0
+    for client in second:
+        try:
+            client.asks("<ping xmlns='urn:xmpp:ping'/>", to=lab.domain)
+            alive += 1
+        except AssertionError as error:
+            print(str(error)[:300])
+    checks.that("a login that was given up while Redis was away puts nobody out", alive == len(second), f"{alive} of {len(second)}")
+    for client in second:
+        client.drops()
+
+
 def whole_cluster(checks, lab):
     for name in ("n1", "n2"):
         lab("stop", name)
@@ -80,4 +119,5 @@ def whole_cluster(checks, lab):
 with Checks() as all_checks, Lab("--nodes", "2", "--users", "4", "--password", "pencil") as up:
     one_node(all_checks, up, "postgres", "store")
     one_node(all_checks, up, "redis", "state-store")
+    given_up(all_checks, up)
     whole_cluster(all_checks, up)
