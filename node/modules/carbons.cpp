@@ -1,5 +1,6 @@
 // XEP-0280 Message Carbons, version 1.0.1
 #include "hooks/module.hpp"
+#include "storage/sub_number.hpp"
 #include "xmpp/namespaces.hpp"
 
 namespace hexad {
@@ -76,7 +77,7 @@ private:
             LogAppend append;
             append.sid = entry.sid;
             append.origin = event.batch.origin;
-            append.origin.sub = static_cast<std::uint32_t>(event.batch.appends.size()) + 1;
+            append.origin.sub = next_sub(event.batch, append.sid);
             append.stanza_id = event.stanza_id;
             append.kind = EntryKind::carbon;
             append.owner = event.sender.account->id;

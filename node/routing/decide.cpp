@@ -3,6 +3,7 @@
 #include "hooks/module.hpp"
 #include "routing/router.hpp"
 #include "routing/stanza_id.hpp"
+#include "storage/sub_number.hpp"
 #include "xmpp/namespaces.hpp"
 
 namespace hexad {
@@ -50,7 +51,7 @@ void Router::send_to_self(const SessionPtr& session, std::string xml, EntryKind 
         LogAppend append;
         append.sid = session->state.sid;
         append.origin = batch.origin;
-        append.origin.sub = static_cast<std::uint32_t>(batch.appends.size()) + 1;
+        append.origin.sub = next_sub(batch, append.sid);
         append.kind = kind;
         append.owner = session->state.account->id;
         append.xml = std::move(bytes);
@@ -205,7 +206,7 @@ void Router::message_to_account(const Stanza& stanza, SessionState* sender, cons
         LogAppend append;
         append.sid = target.session->sid;
         append.origin = batch.origin;
-        append.origin.sub = static_cast<std::uint32_t>(batch.appends.size()) + 1;
+        append.origin.sub = next_sub(batch, append.sid);
         append.stanza_id = stanza_id;
         append.kind = target.kind != EntryKind::message ? target.kind
                       : keep                            ? EntryKind::message
@@ -361,7 +362,7 @@ void Router::iq_to_resource(const Stanza& stanza, const SessionPtr& session, Bat
     LogAppend append;
     append.sid = entry->sid;
     append.origin = batch.origin;
-    append.origin.sub = static_cast<std::uint32_t>(batch.appends.size()) + 1;
+    append.origin.sub = next_sub(batch, append.sid);
     append.kind = EntryKind::iq;
     append.owner = recipient->id;
     append.xml = make_bytes(stanza.xml.to_string(ns::client));
