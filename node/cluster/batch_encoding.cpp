@@ -57,8 +57,9 @@ std::string ClusterBackend::encode(const Batch& b, const std::string& spill) con
     w.text("appends").array(static_cast<std::uint32_t>(b.appends.size()));
     for (const auto& a : b.appends) {
         const bool held = a.kind != EntryKind::iq && a.kind != EntryKind::transient;
-        w.map(6).text("t").text(a.sid).text("src").text(a.origin.source).text("n").number(a.origin.n);
+        w.map(7).text("t").text(a.sid).text("src").text(a.origin.source).text("n").number(a.origin.n);
         w.text("sub").number(a.origin.sub).text("held").boolean(held).text("e").text(codec::encode(a));
+        w.text("shared").text(a.co_targets.empty() ? std::string() : a.stanza_id);
     }
     w.text("rooms").array(static_cast<std::uint32_t>(b.room_inputs.size()));
     for (const auto& m : b.room_inputs) {

@@ -40,13 +40,17 @@ std::string encode_carried(const CarriedSession& session, std::uint64_t route_ve
         w.array(fields).text(codec::encode(append)).text(entry.origin.source);
         w.number(Origins::value_of(entry.origin));
     };
+    const auto shared = [](const LogEntry& e) { return e.co_targets.empty() ? std::string() : e.stanza_id; };
     w.text("entries").array(static_cast<std::uint32_t>(session.entries.size()));
     for (const auto& entry : session.entries) {
-        write(4, entry);
-        w.number(entry.number);
+        write(5, entry);
+        w.number(entry.number).text(shared(entry));
     }
     w.text("held").array(static_cast<std::uint32_t>(session.held.size()));
-    for (const auto& entry : session.held) write(3, entry);
+    for (const auto& entry : session.held) {
+        write(4, entry);
+        w.text(shared(entry));
+    }
     write_origins(w, session.origins);
     RouteChange route;
     route.account = r.jid.bare();

@@ -105,6 +105,45 @@ def held_when_redis_is_emptied(checks, lab):
     checks.that("what waits behind such messages survives that Redis is emptied", bodies(back) == list("01234"), str(bodies(back)))
 
 
+def what_one_device_has(checks, lab):
+    """A message goes to two devices. One acknowledges it (by an <a/>, or by the h of a resume at the other node) and leaves; the
+    other never comes back: nobody gets that message again. What only the other one would have got is kept."""
+    one, two = (node["address"] for node in lab.status["nodes"])
+    sender = logged_in(lab, two, lab.users("n2")[2], "sender")
+    for number, resumes in enumerate((False, True)):
+        user = lab.users("n1")[ACCOUNTS + 2 + number]
+        phone = logged_in(lab, one, user, "phone")
+        phone.manages_stream(window=5)
+        available(phone)
+        laptop = logged_in(lab, two, user, "laptop")
+        sid = laptop.manages_stream(window=60).get("id")
+        available(laptop)
+        phone.settles()
+        phone.drops()
+        sender.sends_raw(f"<message to='{user['jid']}' type='chat'><body>both</body></message>")
+        eventually(lambda: bodies(laptop) == ["both"], 8)
+        if resumes:
+            handled = laptop.handled
+            laptop.drops()
+            laptop = authenticated(lab, one, user, "laptop")
+            laptop.handled, laptop.counts = handled, True
+            laptop.sends_raw(f"<resume xmlns='urn:xmpp:sm:3' h='{handled}' previd='{sid}'/>")
+            laptop.receives("<resumed xmlns='urn:xmpp:sm:3'/>", timeout=20)
+        laptop.acknowledges()
+        laptop.settles()
+        laptop.closes()
+        sender.sends_raw(f"<message to='{user['jid']}' type='chat'><body>alone</body></message>")
+        sender.settles()
+        time.sleep(6)
+        tablet = logged_in(lab, two, user, "tablet")
+        available(tablet)
+        eventually(lambda: bodies(tablet), 8)
+        how = "a resume" if resumes else "an acknowledgement"
+        checks.that(f"what one device has by {how} is not due when the other one ends", bodies(tablet) == ["alone"],
+                    str(bodies(tablet)))
+        tablet.closes()
+
+
 def main(checks, lab):
     one, two = (node["address"] for node in lab.status["nodes"])
     sender = logged_in(lab, two, lab.users("n2")[0], "sender")
@@ -141,5 +180,6 @@ def main(checks, lab):
 
 with Checks() as checks, Lab("--nodes", "2", "--users", "30", "--password", "pencil") as lab:
     main(checks, lab)
+    what_one_device_has(checks, lab)
     held_when_redis_is_emptied(checks, lab)
     comes_while_it_ends(checks, lab)

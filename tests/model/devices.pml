@@ -4,7 +4,8 @@
  * or one after the other; then somebody logs in and takes the backlog.
  *
  * The sender's side is short here: it decides on a copy of the route and is sent back if the route has moved
- * (backlog.pml). An end is three steps: ending, the rows, end.
+ * (backlog.pml). An end is three steps: ending, the rows, end. What a device acknowledges and another one has in its log
+ * too is remembered (Redis, fifteen minutes), also when that device is gone.
  */
 #ifndef MESSAGES
 #define MESSAGES 2
@@ -38,6 +39,12 @@ byte sent, crashes;
 #define HAS_IT(d) (phase[d] != gone)
 #else
 #define HAS_IT(d) (phase[d] == live)
+#endif
+
+#ifdef NO_MEMORY
+#define REMEMBERED(d, m) false
+#else
+#define REMEMBERED(d, m) GOT(d, m)
 #endif
 
 #ifdef END_AT_ONCE
@@ -110,7 +117,7 @@ rows:
     do
     :: i <= upto ->
          if
-         :: both[LOG(d, i)] && other     /* the other device sees to it */
+         :: both[LOG(d, i)] && (other || REMEMBERED(1 - d, LOG(d, i)))   /* the other device sees to it, or has */
          :: else -> row[LOG(d, i)] = queued
          fi;
          i++
@@ -140,6 +147,7 @@ end:
             if
             :: row[m] == queued ->
                  assert(!got_later[m]);
+                 assert(!both[m] || !(GOT(0, m) || GOT(1, m)));   /* a device has it that was there with the other one */
                  got_later[m] = true; row[m] = taken
             :: else
             fi;

@@ -3,9 +3,10 @@ local bad = guard()
 if bad then return bad end
 local sid, s = ARGV[5], key('s', ARGV[5])
 if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
-local from = tonumber(redis.call('HGET', s, 'ack') or '0')
-local to = tonumber(ARGV[8])
+local r = redis.call('HMGET', s, 'ack', 'shared', 'acc')
+local from, to = tonumber(r[1] or '0'), tonumber(ARGV[8])
 if to > from then
+  if r[2] then remember_got(r[3], redis.call('XRANGE', s .. ':log', '-', ARGV[8] .. '-0')) end
   redis.call('XTRIM', s .. ':log', 'MINID', ARGV[8] .. '-1')
   if redis.call('XLEN', s .. ':log') == 0 then
     redis.call('DEL', s .. ':k')

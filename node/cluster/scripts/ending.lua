@@ -4,11 +4,14 @@ if bad then return bad end
 local sid, s = ARGV[5], key('s', ARGV[5])
 if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
 redis.call('HSET', s, 'st', 'ending')
-local out = {}
-for _, entry in ipairs(redis.call('XRANGE', s .. ':log', '-', '+')) do out[#out + 1] = entry[2][2] end
-for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do out[#out + 1] = entry[2][2] end
-local live = {}
+local out, live = {}, {}
 local r = redis.call('HMGET', s, 'acc', 'jid')
+for _, part in ipairs({':log', ':held'}) do
+  for _, entry in ipairs(redis.call('XRANGE', s .. part, '-', '+')) do
+    local id = shared_id(entry)
+    if id == '' or not redis.call('ZSCORE', key('got', r[1]), id) then out[#out + 1] = entry[2][2] end
+  end
+end
 for _, other in ipairs(redis.call('HKEYS', key('u', string.match(r[2], '^[^/]*')))) do
   if string.sub(other, 1, 2) == 's:' and other ~= 's:' .. sid then
     -- One that is ending as well keeps nothing: of two that end together, the second puts the message offline.

@@ -5,9 +5,9 @@ if bad then return bad end
 local sid, s = ARGV[5], key('s', ARGV[5])
 if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
 local out = {}
-local function push(e, source, value)
+local function push(e, source, value, shared)
   local l = redis.call('HINCRBY', s, 'L', 1)
-  redis.call('XADD', s .. ':log', l .. '-0', 'e', e, 's', source, 'v', value)
+  write_entry(s, 'log', l .. '-0', e, source, value, shared)
   out[#out + 1] = {string.format('%.0f', l), '0', e}
 end
 local done = tonumber(redis.call('HGET', s, 'fill') or '0')
@@ -16,7 +16,9 @@ if tonumber(ARGV[8]) > done then
   redis.call('HSET', s, 'fill', ARGV[8])
 end
 if ARGV[9] == '1' then
-  for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do push(entry[2][2], entry[2][4], entry[2][6]) end
+  for _, entry in ipairs(redis.call('XRANGE', s .. ':held', '-', '+')) do
+    push(entry[2][2], entry[2][4], entry[2][6], shared_id(entry))
+  end
   redis.call('DEL', s .. ':held')
   redis.call('HSET', s, 'mode', 'live')
 end

@@ -36,6 +36,29 @@ local function take_origin(hash, source, n, sub)
   return true
 end
 
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- One entry of a session's log, or of what waits behind its backlog. `shared`: its stanza-id if other devices have it too.
+local function write_entry(s, part, position, e, source, value, shared)
+  redis.call('XADD', s .. ':' .. part, position, 'e', e, 's', source, 'v', value, 'c', shared or '')
+  if shared and shared ~= '' then redis.call('HSET', s, 'shared', '1') end
+end
+local function shared_id(entry) return entry[2][8] or '' end
+
+-- What one of several devices has acknowledged is not due when another one ends: remembered for fifteen minutes.
+local function remember_got(account, entries)
+  local got, now = key('got', account), now_ms()
+  for _, entry in ipairs(entries) do
+    local id = shared_id(entry)
+    if id ~= '' then redis.call('ZADD', got, string.format('%.0f', now), id) end
+  end
+  redis.call('ZREMRANGEBYSCORE', got, '-inf', string.format('%.0f', now - 900000))
+  redis.call('EXPIRE', got, 900)
+end
+
 -- Appends to a session's log; hands the entry to its carrier. The position, 0 if nothing was appended.
 local function append(a)
   local s = key('s', a.t)
@@ -44,12 +67,12 @@ local function append(a)
   if not take_origin(s, a.src, a.n, a.sub) then return 0 end
   local value = string.format('%.0f', a.n * 4096 + a.sub)
   if r[2] == 'filling' and a.held then
-    redis.call('XADD', s .. ':held', '*', 'e', a.e, 's', a.src, 'v', value)
+    write_entry(s, 'held', '*', a.e, a.src, value, a.shared)
     publish(r[1], 'held', cmsgpack.pack({a.t, a.e}))  -- the carrier's memory is the second place
     return 0
   end
   local l = redis.call('HINCRBY', s, 'L', 1)
-  redis.call('XADD', s .. ':log', l .. '-0', 'e', a.e, 's', a.src, 'v', value)
+  write_entry(s, 'log', l .. '-0', a.e, a.src, value, a.shared)
   publish(r[1], 'entry', cmsgpack.pack({a.t, l, a.e}))
   return l
 end
@@ -68,8 +91,7 @@ local function route_change(c)
   announce('route', cmsgpack.pack({c.u, v, c.change}))
   if c.gone and c.gone ~= '' then
     -- For a node that starts: a client that resumes there was told by nobody who went in the last ten minutes.
-    local time = redis.call('TIME')
-    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    local now = now_ms()
     redis.call('ZADD', P .. 'gone', string.format('%.0f', now), c.gone)
     redis.call('ZREMRANGEBYSCORE', P .. 'gone', '-inf', string.format('%.0f', now - 600000))
   end

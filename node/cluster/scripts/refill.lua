@@ -19,23 +19,23 @@ local late = {}
 for _, x in ipairs(redis.call('XRANGE', s .. ':log', '-', '+')) do
   local l, source, value = tonumber(string.match(x[1], '^%d+')), x[2][4] or '', tonumber(x[2][6] or '0')
   if l > b.last and (source == '' or not taken[source] or value > taken[source]) then
-    late[#late + 1] = {x[2][2], source, value}
+    late[#late + 1] = {x[2][2], source, value, shared_id(x)}
   end
 end
 redis.call('DEL', s .. ':log', s .. ':k')
 local base = math.max(tonumber(r[3] or '0'), b.last)
 local l, out = base, {}
-local function put(e, source, value)
+local function put(e, source, value, shared)
   l = l + 1
-  redis.call('XADD', s .. ':log', string.format('%.0f-0', l), 'e', e, 's', source, 'v', string.format('%.0f', value))
+  write_entry(s, 'log', string.format('%.0f-0', l), e, source, string.format('%.0f', value), shared)
 end
 for _, x in ipairs(b.entries) do
-  put(x[1], x[2], x[3])
+  put(x[1], x[2], x[3], x[5])
   -- Also the absence of a number: one that a lost settle had made void must not come back.
   if x[4] > 0 then redis.call('HSET', s .. ':k', string.format('%.0f', l), string.format('%.0f', x[4])) end
 end
 for _, x in ipairs(late) do
-  put(x[1], x[2], x[3])
+  put(x[1], x[2], x[3], x[4])
   out[#out + 1] = {string.format('%.0f', l), x[1]}
 end
 -- What waits behind the login backlog: as the carrier has it, then what survived and the carrier has not read. Of a live
@@ -44,17 +44,17 @@ local survived = redis.call('XRANGE', s .. ':held', '-', '+')
 redis.call('DEL', s .. ':held')
 if b.mode == 'filling' then
   local has = {}
-  local function hold(e, source, value)
+  local function hold(e, source, value, shared)
     if has[source .. '\0' .. value] then return end
     has[source .. '\0' .. value] = true
-    redis.call('XADD', s .. ':held', '*', 'e', e, 's', source, 'v', value)
+    write_entry(s, 'held', '*', e, source, value, shared)
     local field = 'o:' .. source
     if source ~= '' and tonumber(value) > tonumber(redis.call('HGET', s, field) or '-1') then
       redis.call('HSET', s, field, value)
     end
   end
-  for _, x in ipairs(b.held) do hold(x[1], x[2], string.format('%.0f', x[3])) end
-  for _, x in ipairs(survived) do hold(x[2][2], x[2][4], x[2][6]) end
+  for _, x in ipairs(b.held) do hold(x[1], x[2], string.format('%.0f', x[3]), x[4]) end
+  for _, x in ipairs(survived) do hold(x[2][2], x[2][4], x[2][6], shared_id(x)) end
 end
 redis.call('HSET', s, 'jid', b.jid, 'acc', b.acc, 'node', NODE, 'g', b.g, 'e', b.e,
   'in', string.format('%.0f', math.max(tonumber(r[4] or '0'), b['in'])), 'L', string.format('%.0f', l),
