@@ -16,7 +16,7 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
 from support.client import BIND, ENDED, SASL, Client, encoded  # noqa: E402
-from support.ha import ctl, events, last_event, waits_for  # noqa: E402
+from support.ha import ctl, events, last_event, settled_events, waits_for  # noqa: E402
 from support.lab import LAB, Lab  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
@@ -100,7 +100,7 @@ def node_of(top, name):
 
 
 def gate_at_first_start(checks, lab):
-    found = events(lab)
+    found = settled_events(lab)
     by = lambda kind, node: [e["fields"] for e in found if e["event"] == kind and e["node"] == node]
     opened = {n: [f["waited_ms"] for f in by("GateOpened", n)] for n in ("n1", "n2", "n3")}
     checks.that("gate: a node that waits for the directory holds nobody else up",
@@ -242,7 +242,7 @@ def gate_override(checks, lab):
     mark = last_event(lab)
     lab("start", "n1")
     eventually(lambda: "GateOpened" in dict(about()), 20)
-    waited = [e["fields"]["waited_ms"] for e in events(lab, "GateOpened", after=mark, node="n1")]
+    waited = [e["fields"]["waited_ms"] for e in settled_events(lab, "GateOpened", after=mark, node="n1")]
     checks.that("gate override: while it lasts the gate opens without the directory",
                 ("GateOverridden", "directory nobody") in about() and waited[0] < GATE * 1000 - 1000, f"{about()} {waited}")
 

@@ -207,6 +207,7 @@ def room(crash, checks):
     one.send(f"<presence to='{name}/a'><x xmlns='{MUC}'/></presence>")
     eventually(lambda: joined(one))
     one.send(f"<iq type='set' id='setup' to='{name}'><query xmlns='{MUC}#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+    eventually(lambda: any(e.get("id") == "setup" for _, e in list(one.arrived)))  # else it is locked
     two.send(f"<presence to='{name}/b'><x xmlns='{MUC}'/></presence>")
     eventually(lambda: joined(two))
 

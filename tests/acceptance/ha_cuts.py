@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import ctl, events, last_event, seen_by, states, waits_for  # noqa: E402
+from support.ha import ctl, events, last_event, seen_by, settled_events, states, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
@@ -27,7 +27,7 @@ def user(lab, number):
 
 
 def path(lab, node, mark):
-    return [e["fields"]["to"] for e in events(lab, "HaStateChanged", mark, node)]
+    return [e["fields"]["to"] for e in settled_events(lab, "HaStateChanged", mark, node)]
 
 
 def redis_cut_from_one(checks, lab):
@@ -37,7 +37,7 @@ def redis_cut_from_one(checks, lab):
         waits_for(lab, 20, n2="backup")
     finally:
         lab("heal")
-    taken = events(lab, "FailoverStarted", mark, "n2")
+    taken = settled_events(lab, "FailoverStarted", mark, "n2")
     checks.that("Redis cut from one: its peer takes over because it was asked to",
                 [e["fields"]["reason"] for e in taken] == ["state-store-lost"], str(taken))
     waits_for(lab, 60, **WELL)
@@ -54,7 +54,7 @@ def store_cut_from_one(checks, lab):
     finally:
         lab("heal")
     checks.that("store cut from one: its peer, which has it, takes over", True,
-                events(lab, "FailoverStarted", mark, "n2")[0]["fields"]["reason"])
+                settled_events(lab, "FailoverStarted", mark, "n2")[0]["fields"]["reason"])
     waits_for(lab, 60, **WELL)
     checks.that("store cut from one: it waits until the store is back, then falls back",
                 path(lab, "n1", mark)[-3:] == ["failed-over", "taking-back", "normal"], str(path(lab, "n1", mark)))
@@ -75,8 +75,8 @@ def isolated(checks, lab):
     told = [c.tag.split("}")[1] for _, e in list(client.arrived) if e.tag.endswith("}error") for c in e]
     checks.that("isolated: its clients are told, and resume at the peer", "system-shutdown" in told and client.logins == 1, str(told))
     client.stop()
-    fenced = events(lab, "NodeFenced", mark, "n1")
-    started = events(lab, "FailoverStarted", mark, "n2")
+    fenced = settled_events(lab, "NodeFenced", mark, "n1")
+    started = settled_events(lab, "FailoverStarted", mark, "n2")
     checks.that("isolated: fenced before the peer serves",
                 fenced and started and fenced[0]["at"] <= started[0]["at"],
                 f"{[e['at'] for e in fenced]}, {[e['at'] for e in started]}")
@@ -97,7 +97,7 @@ def redis_down(checks, lab):
         seen.add(tuple(sorted(states(lab).items())))
         time.sleep(0.5)
     checks.that("Redis down for all: roles stay, then and afterwards", seen == {tuple(sorted(WELL.items()))}, str(seen))
-    moved = [e for e in events(lab, after=mark) if e["event"] in ("HaStateChanged", "FailoverStarted", "NodeFenced")]
+    moved = [e for e in settled_events(lab, after=mark) if e["event"] in ("HaStateChanged", "FailoverStarted", "NodeFenced")]
     checks.that("Redis down for all: nothing moved", not moved, str(moved))
 
 

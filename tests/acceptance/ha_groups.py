@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import ctl, events, waits_for  # noqa: E402
+from support.ha import ctl, settled_events, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from support.resilient import CLIENT, Resilient  # noqa: E402
 
@@ -52,7 +52,7 @@ def main(checks, lab):
         lab("start", node)
     took = waits_for(lab, 90, **dict.fromkeys(at, "normal"))
     checks.that("all six are normal by themselves", True, f"{took:.0f} s")
-    taken = [(e["node"], e["fields"]["of"]) for e in events(lab, "FailoverStarted")]
+    taken = [(e["node"], e["fields"]["of"]) for e in settled_events(lab, "FailoverStarted")]
     checks.that("each was taken over once, by its own group", sorted(taken) == [("n2", "n1"), ("n3", "n4"), ("n6", "n5")], str(taken))
     for client in clients.values():
         client.stop()

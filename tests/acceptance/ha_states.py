@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import ctl, events, last_event, states, waits_for  # noqa: E402
+from support.ha import ctl, events, last_event, settled_events, states, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from support.resilient import CLIENT, Resilient  # noqa: E402
 
@@ -143,7 +143,7 @@ def link_cut(checks, lab):
     finally:
         lab("heal")
     eventually(lambda: any(e["event"] == "PeerLinkUp" for e in events(lab, after=mark)), 30, 0.5)
-    moved = [e for e in events(lab, after=mark) if e["event"] in ("HaStateChanged", "FailoverStarted")]
+    moved = [e for e in settled_events(lab, after=mark) if e["event"] in ("HaStateChanged", "FailoverStarted")]
     checks.that("pair link cut: nothing moved", not moved, str(moved))
 
 
@@ -193,7 +193,7 @@ def frozen(checks, lab):
                 and [b for b in bodies if b[0] == "p"] == [f"p{n}" for n in range(10)], str(bodies))
     for client in (here, there):
         client.stop()
-    path = [e["fields"]["to"] for e in events(lab, after=mark) if e["event"] == "HaStateChanged" and e["node"] == "n1"]
+    path = [e["fields"]["to"] for e in settled_events(lab, after=mark) if e["event"] == "HaStateChanged" and e["node"] == "n1"]
     checks.that("frozen: it comes back as failed-over and falls back by itself",
                 path == ["fenced", "initializing", "failed-over", "taking-back", "normal"], f"{path}, {took:.0f} s")
     checks.that("frozen: two changes of the serving node, two epochs", lab.node("n1")["epoch"] == epoch + 2)
@@ -206,7 +206,7 @@ def stop_in_order(checks, lab):
     os.kill(lab.node("n1")["pid"], 15)
     talk.goes_on(5)
     talk.is_whole(checks, "stop in order", since, 3)
-    reasons = [e["fields"]["reason"] for e in events(lab, "HaStateChanged") if e["fields"]["to"] == "backup"]
+    reasons = [e["fields"]["reason"] for e in settled_events(lab, "HaStateChanged") if e["fields"]["to"] == "backup"]
     checks.that("stop in order: the peer knows why", reasons[-1] == "peer-reboot", str(reasons[-1:]))
     talk.stop()
     lab("stop", "n1")
@@ -251,7 +251,7 @@ def random_moves(checks, lab, count):
         print(f"       move {number + 1}: {kind} {node}", flush=True)
     # One serving node per partition and epoch: each take-over and fallback has an epoch of its own, rising.
     taken = {}
-    finished = [e for kind in ("FailoverFinished", "FallbackFinished") for e in events(lab, kind, after=mark)]
+    finished = [e for kind in ("FailoverFinished", "FallbackFinished") for e in settled_events(lab, kind, after=mark)]
     for event in sorted(finished, key=lambda e: e["id"]):
         taken.setdefault(event["fields"]["of"], []).append(event["fields"]["epoch"])
     rising = all(a < b for epochs in taken.values() for a, b in zip(epochs, epochs[1:]))

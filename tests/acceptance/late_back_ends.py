@@ -10,7 +10,7 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks  # noqa: E402
 from support.client import Client  # noqa: E402
-from support.ha import events, last_event, waits_for  # noqa: E402
+from support.ha import last_event, settled_events, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 
 
@@ -57,7 +57,7 @@ def one_node(checks, lab, service, reason):
     waits_for(lab, 60, n1="normal", n2="normal")
     lab.waits("ready", lambda: asked(n2, "/readyz")[0] == 200, 10)
     logs_in(lab, n2, user)
-    told = [e["event"] for e in events(lab, after=mark, node="n2") if e["event"].startswith("Gate")]
+    told = [e["event"] for e in settled_events(lab, after=mark, node="n2") if e["event"].startswith("Gate")]
     checks.that(f"{service} back: it serves, and the events tell of the wait", told[-1] == "GateOpened", str(told))
     checks.that(f"{service} back: it did not start anew", "stood_still" not in lab("logs", "n2").rsplit("gate_opened", 1)[1])
 

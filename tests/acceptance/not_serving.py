@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import events, last_event, nodes, waits_for  # noqa: E402
+from support.ha import last_event, nodes, settled_events, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
@@ -37,12 +37,12 @@ def story(checks, lab):
         two.send(f"<message to='{here['jid']}' type='chat' id='x'><body>x</body></message>")
         took = waits_for(lab, 40, n1="failed-over-down", n2="backup")
         checks.that("the peer serves both", took < 30, f"after {time.monotonic() - start:.0f} s")
-        moved = [e for e in events(lab, "HaStateChanged", after=mark)]
+        moved = [e for e in settled_events(lab, "HaStateChanged", after=mark)]
         first = next(e["fields"] for e in moved if e["node"] == "n1")
         checks.that("the node itself gave its users away (T7)",
                     (first["to"], first["transition"], first["reason"]) == ("failing-over", "T7", "critical-service-down"),
                     str([(e["node"], e["fields"]["to"], e["fields"].get("transition")) for e in moved]))
-        said = events(lab, "NotServing", after=mark)
+        said = settled_events(lab, "NotServing", after=mark)
         checks.that("its peer said so", [e["node"] for e in said] == ["n2"] and said[0]["fields"]["peer"] == "n1"
                     and said[0]["fields"]["failing_ms"] >= 5000, str([e["fields"] for e in said]))
         seen = nodes(lab)["n1"]
@@ -66,7 +66,7 @@ def story(checks, lab):
     took = waits_for(lab, 60, n1="normal", n2="normal")
     checks.that("mended, it falls back by itself", True, f"{took:.0f} s")
     lab.waits("n1 serves", lambda: nodes(lab)["n1"]["service"] == "serves", 10)
-    told = [e["event"] for e in events(lab, after=mark, node="n2") if e["event"] in ("NotServing", "Serving")]
+    told = [e["event"] for e in settled_events(lab, after=mark, node="n2") if e["event"] in ("NotServing", "Serving")]
     checks.that("and its peer says so", told[0] == "NotServing" and told[-1] == "Serving", str(told))
     for client in (one, two):
         client.stop()

@@ -8,7 +8,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
 from support.client import BIND, Client, condition_of  # noqa: E402
-from support.ha import ctl, events, last_event, waits_for  # noqa: E402
+from support.ha import ctl, events, last_event, settled_events, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
 
@@ -120,7 +120,7 @@ def failover(checks, lab):
     checks.that("failover: above its own half a login is let in, too", condition is None, str(condition))
     _, condition = people.logs_in("n2", "more")
     checks.that("failover: above the group's it is refused", condition == "resource-constraint", str(condition))
-    reached = events(lab, "SessionLimitReached", after=mark)
+    reached = settled_events(lab, "SessionLimitReached", after=mark)
     checks.that("failover: not before that", len(reached) <= 1, str([e["fields"] for e in reached]))
     for client in [fresh, *(c for c, _ in others[1:])]:
         client.drops()

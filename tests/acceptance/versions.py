@@ -7,7 +7,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import events, last_event, nodes, states, waits_for  # noqa: E402
+from support.ha import last_event, nodes, settled_events, states, waits_for  # noqa: E402
 from support.lab import Lab  # noqa: E402
 
 
@@ -34,7 +34,7 @@ def story(checks, lab):
                 (seen["state"], seen["reason"]) == ("initializing", "version-mismatch"), str((seen["state"], seen["reason"])))
     checks.that("its gate says so", "version-mismatch" in seen["gate"], seen["gate"])
     checks.that("it holds no lease", lab.redis("exists", prefix + "lease:n1") == "0")
-    kinds = {(e["event"], e["fields"].get("reason")) for e in events(lab, after=mark) if e["node"] == "n1"}
+    kinds = {(e["event"], e["fields"].get("reason")) for e in settled_events(lab, after=mark) if e["node"] == "n1"}
     checks.that("it is told by events", {("GateWaiting", "version-mismatch"), ("HaStateChanged", "version-mismatch")} <= kinds,
                 str(kinds))
     lab.redis("del", prefix + "lease:n2")

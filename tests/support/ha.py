@@ -1,6 +1,7 @@
 """What the stories of redundancy groups have in common: states, events, and hexactl of a lab."""
 import json
 import pathlib
+import time
 import urllib.request
 
 
@@ -38,6 +39,18 @@ def ctl(lab, *words):
 def events(lab, kind=None, after=-1, node=None):  # number 0: not stored yet
     found = lab("ctl", "--json", "events", "--limit", "1000", *(["--kind", kind] if kind else []))
     return [e for e in map(json.loads, found.splitlines()) if e["id"] > after and node in (None, e["node"])]
+
+
+def settled_events(*words, **choice):
+    """The same, when each node has had the time to store what it told: twice the same, a second apart."""
+    found = events(*words, **choice)
+    for _ in range(20):
+        before = found
+        time.sleep(1)
+        found = events(*words, **choice)
+        if found == before:
+            break
+    return found
 
 
 def last_event(lab):
