@@ -75,7 +75,7 @@ def main(checks, lab):
     enter(one, room, "one")
     eventually(lambda: "201" in codes(one, room))
     set_up(one, room)
-    time.sleep(0.5)
+    eventually(lambda: stanzas(one, "iq", room))
     enter(two, room, "two")
     eventually(lambda: "110" in codes(two, room))
     for number in range(20):
