@@ -11,7 +11,9 @@ if to > from then
   if redis.call('XLEN', s .. ':log') == 0 then
     redis.call('DEL', s .. ':k')
   else
-    for l = from + 1, to do redis.call('HDEL', s .. ':k', string.format('%.0f', l)) end
+    local covered = {}
+    for l = from + 1, to do covered[#covered + 1] = string.format('%.0f', l) end
+    for i = 1, #covered, 1000 do redis.call('HDEL', s .. ':k', unpack(covered, i, math.min(i + 999, #covered))) end
   end
   redis.call('HSET', s, 'ack', ARGV[8])
 end

@@ -6,4 +6,4 @@ if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
 if redis.call('HGET', s, 'L') ~= ARGV[8] or redis.call('XLEN', s .. ':held') ~= tonumber(ARGV[9]) then return {'GREW'} end
 drop_session(sid)
 effects(cmsgpack.unpack(ARGV[10]))
-return {'OK', redis.call('GET', P .. 'seq') or '0'}
+return {'OK', last_seq()}

@@ -4,5 +4,5 @@ if bad then return bad end
 local sid = ARGV[5]
 if not owned(sid, ARGV[6], ARGV[7]) then return {'OWNER'} end
 local k = key('s', sid) .. ':k'
-for i = 8, #ARGV, 2 do redis.call('HSET', k, ARGV[i], ARGV[i + 1]) end
+for i = 8, #ARGV, 1000 do redis.call('HSET', k, unpack(ARGV, i, math.min(i + 999, #ARGV))) end
 return {'OK'}

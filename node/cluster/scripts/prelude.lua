@@ -12,7 +12,14 @@ local function guard()
 end
 
 -- One order for all streams of the cluster: ids are a counter, so that a reader can merge the streams it reads.
-local function next_id() return string.format('%.0f-0', redis.call('INCR', P .. 'seq')) end
+local newest
+local function next_id()
+  newest = redis.call('INCR', P .. 'seq')
+  return string.format('%.0f-0', newest)
+end
+local function last_seq()
+  return newest and string.format('%.0f', newest) or redis.call('GET', P .. 'seq') or '0'
+end
 local function publish(node, kind, bytes)
   redis.call('XADD', P .. 'bus:' .. node, 'MAXLEN', '~', 50000, next_id(), 'k', kind, 'd', bytes)
 end
@@ -22,7 +29,7 @@ end
 
 -- A session's record if it is this node's and the epoch is the one given.
 local function owned(sid, g, e)
-  local r = redis.call('HMGET', key('s', sid), 'node', 'g', 'e', 'st')
+  local r = redis.call('HMGET', key('s', sid), 'node', 'g', 'e', 'st', 'in')
   return r[1] == NODE and r[2] == g and r[3] == e and r
 end
 
@@ -59,20 +66,25 @@ local function remember_got(account, entries)
   redis.call('EXPIRE', got, 900)
 end
 
--- Appends to a session's log; hands the entry to its carrier. The position, 0 if nothing was appended.
-local function append(a)
-  local s = key('s', a.t)
-  local r = redis.call('HMGET', s, 'node', 'mode', 'st')
+-- Appends to a session's log; hands the entry to its carrier. The position, 0 if nothing was appended. `r`: what the target's
+-- record says, if that has been read and nothing has changed it since.
+local function target_of(a) return redis.call('HMGET', key('s', a.t), 'node', 'mode', 'L', 'o:' .. a.src) end
+local function append(a, r)
+  local s, value = key('s', a.t), a.n * 4096 + a.sub
+  r = r or target_of(a)
   if not r[1] then return 0 end
-  if not take_origin(s, a.src, a.n, a.sub) then return 0 end
-  local value = string.format('%.0f', a.n * 4096 + a.sub)
+  if a.src ~= '' and value <= tonumber(r[4] or '-1') then return 0 end
+  value = string.format('%.0f', value)
   if r[2] == 'filling' and a.held then
+    if a.src ~= '' then redis.call('HSET', s, 'o:' .. a.src, value) end
     write_entry(s, 'held', '*', a.e, a.src, value, a.shared)
     publish(r[1], 'held', cmsgpack.pack({a.t, a.e}))  -- the carrier's memory is the second place
     return 0
   end
-  local l = redis.call('HINCRBY', s, 'L', 1)
-  write_entry(s, 'log', l .. '-0', a.e, a.src, value, a.shared)
+  local l = tonumber(r[3] or '0') + 1
+  local last = string.format('%.0f', l)
+  if a.src == '' then redis.call('HSET', s, 'L', last) else redis.call('HSET', s, 'L', last, 'o:' .. a.src, value) end
+  write_entry(s, 'log', last .. '-0', a.e, a.src, value, a.shared)
   publish(r[1], 'entry', cmsgpack.pack({a.t, l, a.e}))
   return l
 end
@@ -109,8 +121,9 @@ local function recovering()
   if gen[1] ~= G or gen[2] ~= 'recovering' then return {'GEN', gen[1] or '0', gen[2] or 'none'} end
 end
 
--- The effects that a commit and a session's end have in common. Answers positions of appends and of room inputs.
-local function effects(b)
+-- The effects that a commit and a session's end have in common. Answers positions of appends and of room inputs. `targets`: of
+-- appends, as far as they have been read.
+local function effects(b, targets)
   for _, r in ipairs(b.sessions or {}) do
     local s = key('s', r.sid)
     local known = redis.call('HMGET', s, 'node', 'g', 'e')
@@ -128,7 +141,7 @@ local function effects(b)
   -- First: whoever hears of the change and acts on it finds his node knowing that its copy is old.
   for _, a in ipairs(b.accounts or {}) do announce('account', a) end
   local positions, rooms = {}, {}
-  for i, a in ipairs(b.appends or {}) do positions[i] = append(a) end
+  for i, a in ipairs(b.appends or {}) do positions[i] = append(a, targets and targets[i]) end
   for i, m in ipairs(b.rooms or {}) do
     local r = key('r', m.room)
     if take_origin(r, m.src, m.n, m.sub) then
