@@ -28,7 +28,7 @@ void Step::append(const std::string& sid, Bytes text, EntryKind kind, const std:
     LogAppend append;
     append.sid = sid;
     append.origin = batch.origin;
-    append.origin.sub = static_cast<std::uint32_t>(batch.appends.size()) + 1;
+    append.origin.sub = ++appended_[sid];
     append.kind = kind;
     append.stanza_id = stanza_id;
     append.xml = std::move(text);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "hooks/module.hpp"
@@ -80,6 +81,8 @@ public:
 
 private:
     bool room_changed_ = false;
+    /// Sub-numbers are counted for each session, as in storage/sub_number.hpp; rooms have many.
+    std::unordered_map<std::string, std::uint32_t> appended_;
 };
 
 /// `<name …` → `<name to='…' …`
