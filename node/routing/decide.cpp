@@ -101,8 +101,9 @@ void Router::decide_message(Stanza& stanza, const SessionPtr& session, Batch& ba
         if (repeat->second.empty()) return;  // handled in a former session: it is only counted
         id = repeat->second;
     }
-    // An earlier attempt put it offline and a login has taken it from there.
-    const bool delivered = session->offline_taken.erase(id) > 0;
+    // An earlier attempt put it offline and a login has taken it from there. That holds for every further
+    // attempt: the batch that only counts it may be refused as well.
+    const bool delivered = session->offline_taken.contains(id);
 
     std::string label;
     const bool to_own_host = is_local_host(stanza.to.domain());

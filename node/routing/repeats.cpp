@@ -62,7 +62,11 @@ awaitable<void> Router::withdraw(SessionPtr session, std::vector<OfflineStore::R
         const auto found = co_await offline_->withdraw(token, rows);
         if (found) {
             for (std::size_t i = 0; i < rows.size(); ++i) {
-                if ((*found)[i] == OfflineStore::Row::taken) session->offline_taken.insert(rows[i].stanza_id);
+                if ((*found)[i] == OfflineStore::Row::taken) {
+                    session->offline_taken.insert(rows[i].stanza_id);
+                } else {
+                    session->offline_taken.erase(rows[i].stanza_id);  // that login ended, and gave it back
+                }
             }
             co_return;
         }

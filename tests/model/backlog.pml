@@ -33,7 +33,7 @@ byte  known_version = 1;
 mtype known_phase = live;
 
 bool here, got[SLOTS];
-byte acked, newest, crashes, ends;
+byte acked, newest, crashes, ends, refusals;
 
 inline append(n) {
   if
@@ -62,7 +62,11 @@ decide:
 #ifndef NO_WITHDRAW
   if     /* an earlier attempt may have put it offline, and a login may have taken it from there */
   :: atomic { again && (row[n] == taken || row[n] == done) -> has_it = true }
+#ifdef KEEP_TAKEN
   :: atomic { again && row[n] == queued -> row[n] = none }
+#else
+  :: atomic { again && row[n] == queued -> row[n] = none; has_it = false }   /* the login that had it has ended */
+#endif
   :: atomic { !again || row[n] == none }
   fi;
 #endif
@@ -81,6 +85,16 @@ decide:
   fi;
   if
   :: atomic { has_it -> in = n }
+  :: atomic { has_it && refusals < 1 ->   /* what goes with it, to the sender's other devices, was refused */
+       refusals++;
+#ifdef FORGET_TAKEN
+       has_it = false;
+#endif
+       if
+       :: again = false   /* no row was asked for */
+       :: again = true
+       fi }
+     goto decide
 #ifdef NO_ROUTE_CHECK
   :: atomic { !has_it ->
        if
