@@ -13,8 +13,8 @@ void destroy(Step& step, const Element& request) {
     if (!reason.empty()) out.add_text_child("reason", ns::muc_user, reason);
     const auto password = short_text(request, "password", ns::muc_owner);
     if (!password.empty()) out.add_text_child("password", ns::muc_user, password);
-    step.answer({});
     step.destroy_room(out);
+    step.answer({});  // §10.9: behind the presence that shows the owner out
 }
 
 void configure(Step& step, const Element& x) {

@@ -201,7 +201,7 @@ void Step::destroy_room(const Element& destroy) {
     for (const auto& [nick, occupant] : room.occupants) {
         const auto text = presence(occupant, occupant, what, true).to_string(ns::client);
         for (const auto& session : occupant.sessions) {
-            notice(session.sid, session.jid, make_bytes(addressed(text, session.jid)));
+            append(session.sid, make_bytes(addressed(text, session.jid)));
             drop(session.sid);
         }
     }

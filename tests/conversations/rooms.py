@@ -749,7 +749,11 @@ def members_of_an_open_hearted_room_know_each_other(stage):
 def a_destroyed_room_says_where_to_go(stage):
     room, crone, hag = coven(stage, "hag", persistentroom="1")
     hag.sets(f"<query {OWNER}><destroy/></query>", to=room.jid, error="forbidden")
-    crone.sets(f"<query {OWNER}><destroy jid='heath@rooms.{{domain}}'><reason>Macbeth doth come.</reason></destroy></query>", to=room.jid)
+    crone.sends(f"<iq type='set' id='end' to='{room.jid}'><query {OWNER}><destroy jid='heath@rooms.{{domain}}'>"
+                "<reason>Macbeth doth come.</reason></destroy></query></iq>").settles()
+    told = [e.tag.split("}")[1] for e in crone.queue if e.get("type") in ("unavailable", "result")]
+    assert told == ["presence", "iq"], told
+    crone.receives("<iq type='result' id='end'/>")
     for client, nick in ((hag, "hag"), (crone, "firstwitch")):
         client.receives(f"<presence from='{room.jid}/{nick}' type='unavailable'><x {USER}><item affiliation='none' role='none'/>"
                         "<destroy jid='heath@rooms.{domain}'><reason>Macbeth doth come.</reason></destroy></x></presence>")
