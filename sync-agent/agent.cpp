@@ -32,6 +32,8 @@ Agent::Agent(const Config& config, const std::string& holder)
       store_(config.store_url, holder),
       mirror_(store_),
       records_(store_, mirror_),
+      rules_(config.placement),
+      reader_(rules_),
       lease_(config.store_url, holder, config.sync.lease) {}
 
 bool Agent::due(const AgreementConfig& agreement, bool& full) {
@@ -42,7 +44,7 @@ bool Agent::due(const AgreementConfig& agreement, bool& full) {
                           : std::chrono::duration_cast<milliseconds>(config_.sync.incremental);
     if (last != last_run_.end() && now - last->second < wait) return false;
     const auto state = records_.state(agreement.name);
-    full = state.last_full == 0 || state.settings != settings_of(agreement) ||
+    full = state.last_full == 0 || state.settings != settings_of(agreement, rules_) ||
            now_micros() - state.last_full >= std::int64_t{config_.sync.full.count()} * second;
     return true;
 }
@@ -82,7 +84,7 @@ std::optional<Agent::Prepared> Agent::prepare(const AgreementConfig& agreement, 
     out.capabilities = std::move(answer.capabilities);
     Past past;
     past.last_count = out.state.last_count;
-    past.settings_changed = !out.state.accepted.empty() && out.state.accepted != settings_of(agreement);
+    past.settings_changed = !out.state.accepted.empty() && !finds_the_same(out.state.accepted, agreement);
     past.waiting = records_.waiting(agreement.name);
     out.plan = make_plan(out.reading, mirror_.load(agreement.name), past, now_micros(), config_.sync);
     return out;
@@ -157,7 +159,7 @@ Run Agent::run_agreement(const AgreementConfig& agreement, bool full) {
         state.capabilities = capabilities;
         if (reading.full) {
             state.last_full = run.started;
-            state.settings = settings_of(agreement);
+            state.settings = settings_of(agreement, rules_);
             if (plan.held.empty()) {
                 state.last_count = reading.people.size();
                 state.accepted = state.settings;

@@ -37,6 +37,7 @@ private:
     GuardedStore store_;
     Mirror mirror_;
     Records records_;
+    PlacementRules rules_;
     Reader reader_;
     std::map<std::string, SteadyClock::time_point> last_run_;
     std::map<std::string, milliseconds> pause_;

@@ -10,6 +10,12 @@ namespace hexad::sync {
 namespace {
 
 constexpr std::size_t max_photo = 64 * 1024;
+constexpr std::size_t max_site = 256;
+
+std::string lowered(std::string text) {
+    for (auto& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return text;
+}
 
 std::string value(const ldap::Entry& entry, std::string_view name) {
     const auto first = entry.first(name);
@@ -63,33 +69,67 @@ std::string card(const ldap::Entry& entry, const std::string& localpart) {
     return vcard.to_string(ns::vcard);
 }
 
-}  // namespace
+/// Without control characters: the store keeps it as text.
+std::string site_of(const AgreementConfig& agreement, const ldap::Entry& entry) {
+    auto site = value(entry, lowered(agreement.site_attribute));
+    for (auto& c : site) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    }
+    return site.size() > max_site ? std::string() : site;
+}
 
-std::string settings_of(const AgreementConfig& agreement) {
+PlacingFacts facts_of(const AgreementConfig& agreement, const PlacementRules& rules,
+                      const ldap::Entry& entry) {
+    PlacingFacts out;
+    if (rules.ask_sites()) out.site = site_of(agreement, entry);
+    if (rules.ask_groups()) out.groups = rules.named(entry.all("memberof"));
+    return out;
+}
+
+/// What of the settings decides who is found.
+std::string selection_of(const AgreementConfig& agreement) {
     return agreement.base + '\n' + agreement.filter + '\n' + agreement.uid_attribute;
 }
 
-std::vector<std::string> wanted_attributes(const AgreementConfig& agreement) {
-    return {"entryUUID",
-            agreement.uid_attribute,
-            "displayName",
-            "cn",
-            "sn",
-            "givenName",
-            "mail",
-            "telephoneNumber",
-            "mobile",
-            "departmentNumber",
-            "ou",
-            "o",
-            "title",
-            "jpegPhoto",
-            "pwdAccountLockedTime",
-            "nsAccountLock",
-            "modifyTimestamp"};
+}  // namespace
+
+std::string settings_of(const AgreementConfig& agreement, const PlacementRules& rules) {
+    auto out = selection_of(agreement);
+    if (rules.ask_sites()) out += "\nsite " + agreement.site_attribute;
+    for (const auto& group : rules.group_names()) out += "\ngroup " + group;
+    return out;
 }
 
-bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Person& person, Skipped& skipped) {
+bool finds_the_same(const std::string& settings, const AgreementConfig& agreement) {
+    const auto selection = selection_of(agreement);
+    return settings == selection || settings.starts_with(selection + '\n');
+}
+
+std::vector<std::string> wanted_attributes(const AgreementConfig& agreement, const PlacementRules& rules) {
+    std::vector<std::string> out{"entryUUID",
+                                 agreement.uid_attribute,
+                                 "displayName",
+                                 "cn",
+                                 "sn",
+                                 "givenName",
+                                 "mail",
+                                 "telephoneNumber",
+                                 "mobile",
+                                 "departmentNumber",
+                                 "ou",
+                                 "o",
+                                 "title",
+                                 "jpegPhoto",
+                                 "pwdAccountLockedTime",
+                                 "nsAccountLock",
+                                 "modifyTimestamp"};
+    if (rules.ask_sites()) out.push_back(agreement.site_attribute);
+    if (rules.ask_groups()) out.emplace_back("memberOf");
+    return out;
+}
+
+bool map_entry(const AgreementConfig& agreement, const PlacementRules& rules, const ldap::Entry& entry,
+               Person& person, Skipped& skipped) {
     skipped.dn = entry.dn;
     std::string uuid;
     for (const char c : value(entry, "entryuuid")) {
@@ -100,9 +140,7 @@ bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Perso
         return false;
     }
     skipped.uuid = uuid;
-    std::string attribute = agreement.uid_attribute;
-    for (auto& c : attribute) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    const auto name = value(entry, attribute);
+    const auto name = value(entry, lowered(agreement.uid_attribute));
     const auto local = prepare_local(escape_local(name));
     if (name.empty() || !local) {
         skipped.reason = name.empty() ? "no " + agreement.uid_attribute
@@ -112,12 +150,15 @@ bool map_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Perso
     person.uuid = std::move(uuid);
     person.localpart = *local;
     person.dn = entry.dn;
-    auto lock = value(entry, "nsaccountlock");
-    for (auto& c : lock) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const auto lock = lowered(value(entry, "nsaccountlock"));
     person.disabled = !value(entry, "pwdaccountlockedtime").empty() || lock == "true";
     person.vcard = card(entry, person.localpart);
-    person.hash = hex_encode(
-        sha1(person.localpart + '\0' + person.dn + '\0' + (person.disabled ? "1" : "0") + person.vcard));
+    person.facts = facts_of(agreement, rules, entry);
+    auto content = person.localpart + '\0' + person.dn + '\0' + (person.disabled ? "1" : "0") + person.vcard;
+    // Without rules the hash is that of versions that had none.
+    if (!person.facts.site.empty()) content.append(1, '\0').append("site ").append(person.facts.site);
+    for (const auto& group : person.facts.groups) content.append(1, '\0').append("group ").append(group);
+    person.hash = hex_encode(sha1(content));
     return true;
 }
 

@@ -22,6 +22,12 @@ void put_card(postgres::Connection& db, AccountId account, const std::string& ca
         account, sql::Blob{card});
 }
 
+/// Where the account lives does not change by it: a rebalancing moves it, if an administrator wants to.
+void put_facts(postgres::Connection& db, AccountId account, const PlacingFacts& facts) {
+    db.run("UPDATE account SET site=?2, directory_groups=?3 WHERE id=?1", account, facts.site,
+           sql::join_groups(facts.groups));
+}
+
 }  // namespace
 
 std::int64_t now_micros() { return wall_now().time_since_epoch().count(); }
@@ -55,7 +61,7 @@ void Mirror::stop_clocks(const std::string& agreement, std::int64_t micros) {
 
 template <class Items, class Work>
 void Mirror::in_batches(const Items& items, Work work) {
-    in_batches(items, [](postgres::Connection&, std::size_t) {}, work);
+    in_batches(items, [](postgres::Connection&, std::size_t, std::size_t) {}, work);
 }
 
 template <class Items, class Begin, class Work>
@@ -63,7 +69,7 @@ void Mirror::in_batches(const Items& items, Begin begin, Work work) {
     for (std::size_t start = 0; start < items.size(); start += batch_size) {
         const auto end = std::min(items.size(), start + batch_size);
         store_.transaction([&](postgres::Connection& db) {
-            begin(db, end - start);
+            begin(db, start, end);
             for (std::size_t i = start; i < end; ++i) work(db, items[i]);
         });
     }
@@ -73,9 +79,11 @@ AccountId Mirror::add(postgres::Connection& db, const AgreementConfig& agreement
                       const Home& home, std::int64_t host, Applied& applied) {
     const int state = person.disabled ? 1 : 0;
     auto made = db.query(
-        "INSERT INTO account(host, localpart, state, source, home_node, created, rule, assigned_at) "
-        "VALUES(?1,?2,?3,1,?4,?5,?6,?5) ON CONFLICT(host, localpart) DO NOTHING RETURNING id",
-        host, person.localpart, state, home.node, now_micros(), home.rule);
+        "INSERT INTO account(host, localpart, state, source, home_node, created, rule, assigned_at, site, "
+        "directory_groups) VALUES(?1,?2,?3,1,?4,?5,?6,?5,?7,?8) ON CONFLICT(host, localpart) DO NOTHING "
+        "RETURNING id",
+        host, person.localpart, state, home.node, now_micros(), home.rule, person.facts.site,
+        sql::join_groups(person.facts.groups));
     AccountId account = 0;
     if (made.next()) {
         account = made.integer(0);
@@ -104,6 +112,7 @@ AccountId Mirror::add(postgres::Connection& db, const AgreementConfig& agreement
             db.run("DELETE FROM directory_entry WHERE agreement=?1 AND entry_uuid=?2", known.string(2),
                    owner);
         db.run("UPDATE account SET state=?2 WHERE id=?1", account, state);
+        put_facts(db, account, person.facts);
     }
     db.run(
         "INSERT INTO directory_entry(agreement, entry_uuid, account, localpart, attribute_hash, dn, state) "
@@ -111,6 +120,15 @@ AccountId Mirror::add(postgres::Connection& db, const AgreementConfig& agreement
         agreement.name, person.uuid, account, person.localpart, person.hash, person.dn, state);
     ++applied.added;
     return account;
+}
+
+/// What the entry says now.
+void Mirror::change(postgres::Connection& db, const AgreementConfig& agreement, const Mirrored& row,
+                    const Person& person) {
+    db.run("UPDATE directory_entry SET attribute_hash=?3, dn=?4 WHERE agreement=?1 AND entry_uuid=?2",
+           agreement.name, row.uuid, person.hash, person.dn);
+    put_card(db, row.account, person.vcard);
+    put_facts(db, row.account, person.facts);
 }
 
 void Mirror::set(postgres::Connection& db, const AgreementConfig& agreement, const Mirrored& row,
@@ -135,10 +153,12 @@ Mirror::Applied Mirror::apply(const AgreementConfig& agreement, const Plan& plan
 
     std::vector<Home> homes;
     std::size_t at = 0, unassigned = 0;
-    const auto find_homes = [&](postgres::Connection& in, std::size_t count) {
+    const auto find_homes = [&](postgres::Connection& in, std::size_t start, std::size_t end) {
         // Nodes assign accounts too, and each transaction counts anew.
         postgres::lock_assignment(in);
-        homes = placer(sql::assignments(in), count);
+        std::vector<PlacingFacts> facts;
+        for (auto i = start; i < end; ++i) facts.push_back(plan.add[i].facts);
+        homes = placer(sql::assignments(in), facts);
         at = 0;
     };
     in_batches(plan.add, find_homes, [&](postgres::Connection& in, const Person& person) {
@@ -160,16 +180,12 @@ Mirror::Applied Mirror::apply(const AgreementConfig& agreement, const Plan& plan
             log_info("user_rename_pending",
                      {{"jid", row.localpart + '@' + agreement.host}, {"directory", person.localpart}});
         }
-        in.run("UPDATE directory_entry SET attribute_hash=?3, dn=?4 WHERE agreement=?1 AND entry_uuid=?2",
-               agreement.name, row.uuid, person.hash, person.dn);
-        put_card(in, row.account, person.vcard);
+        change(in, agreement, row, person);
         set(in, agreement, row, person.disabled ? MirrorState::disabled : MirrorState::active, 0, 0);
     });
     in_batches(plan.disable, [&](postgres::Connection& in, const std::pair<Mirrored, Person>& item) {
         const auto& [row, person] = item;
-        in.run("UPDATE directory_entry SET attribute_hash=?3, dn=?4 WHERE agreement=?1 AND entry_uuid=?2",
-               agreement.name, row.uuid, person.hash, person.dn);
-        put_card(in, row.account, person.vcard);
+        change(in, agreement, row, person);
         set(in, agreement, row, MirrorState::disabled, 0, 0);
     });
     in_batches(plan.miss, [&](postgres::Connection& in, const Mirrored& row) {

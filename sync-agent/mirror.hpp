@@ -34,6 +34,8 @@ private:
     void in_batches(const Items& items, Work work);
     template <class Items, class Begin, class Work>
     void in_batches(const Items& items, Begin begin, Work work);
+    void change(postgres::Connection& db, const AgreementConfig& agreement, const Mirrored& row,
+                const Person& person);
     AccountId add(postgres::Connection& db, const AgreementConfig& agreement, const Person& person,
                   const Home& home, std::int64_t host, Applied& applied);
 

@@ -35,10 +35,16 @@ std::optional<std::string> hex_decode(std::string_view text) {
     return out;
 }
 
-void take_entry(const AgreementConfig& agreement, const ldap::Entry& entry, Reading& reading) {
+/// What is read, and for whom.
+struct Source {
+    const AgreementConfig& agreement;
+    const PlacementRules& rules;
+};
+
+void take_entry(const Source& source, const ldap::Entry& entry, Reading& reading) {
     Person person;
     Skipped skipped;
-    if (map_entry(agreement, entry, person, skipped)) {
+    if (map_entry(source.agreement, source.rules, entry, person, skipped)) {
         reading.people.push_back(std::move(person));
     } else {
         reading.skipped.push_back(std::move(skipped));
@@ -59,20 +65,20 @@ void conclude(const ldap::ReadSummary& summary, Reading& reading) {
     }
 }
 
-ldap::SearchRequest request_of(const AgreementConfig& agreement) {
+ldap::SearchRequest request_of(const Source& source) {
+    const auto& agreement = source.agreement;
     ldap::SearchRequest request;
     request.base = agreement.base;
     request.filter = agreement.filter;
-    request.attributes = wanted_attributes(agreement);
+    request.attributes = wanted_attributes(agreement, source.rules);
     request.page_size = static_cast<int>(agreement.page_size);
     return request;
 }
 
 /// A cookie from before a full read: what changes during the read is told again afterwards. Empty if there
 /// is none to be had.
-std::string fresh_cookie(ldap::LdapConnection& connection, const AgreementConfig& agreement,
-                         const std::string& known) {
-    auto request = request_of(agreement);
+std::string fresh_cookie(ldap::LdapConnection& connection, const Source& source, const std::string& known) {
+    auto request = request_of(source);
     request.attributes = {"1.1"};
     const ldap::SyncHandlers ignore{[](std::string, ldap::Entry) {}, [](const std::string&) {},
                                     [](const std::string&) {}};
@@ -80,51 +86,50 @@ std::string fresh_cookie(ldap::LdapConnection& connection, const AgreementConfig
     if (summary.read.failure && !known.empty()) summary = connection.refresh(request, {}, ignore);
     if (summary.read.failure) {
         log_info("sync_no_cookie",
-                 {{"agreement", agreement.name}, {"error", summary.read.failure->to_string()}});
+                 {{"agreement", source.agreement.name}, {"error", summary.read.failure->to_string()}});
         return {};
     }
     return summary.cookie;
 }
 
-Reading read_full(ldap::LdapConnection& connection, const AgreementConfig& agreement, std::string cookie) {
+Reading read_full(ldap::LdapConnection& connection, const Source& source, std::string cookie) {
     Reading reading;
     reading.full = true;
     reading.reader = "paged";
     reading.cookie = std::move(cookie);
     const auto summary = connection.search(
-        request_of(agreement), [&](const ldap::Entry& entry) { take_entry(agreement, entry, reading); });
+        request_of(source), [&](const ldap::Entry& entry) { take_entry(source, entry, reading); });
     conclude(summary, reading);
     reading.unmentioned_are_gone = reading.complete;
     return reading;
 }
 
-Reading read_changed(ldap::LdapConnection& connection, const AgreementConfig& agreement,
-                     const std::string& mark) {
+Reading read_changed(ldap::LdapConnection& connection, const Source& source, const std::string& mark) {
     Reading reading;
     reading.reader = "modifyTimestamp";
-    auto request = request_of(agreement);
-    request.filter = "(&" + agreement.filter + "(modifyTimestamp>=" + mark + "))";
+    auto request = request_of(source);
+    request.filter = "(&" + source.agreement.filter + "(modifyTimestamp>=" + mark + "))";
     const auto summary =
-        connection.search(request, [&](const ldap::Entry& entry) { take_entry(agreement, entry, reading); });
+        connection.search(request, [&](const ldap::Entry& entry) { take_entry(source, entry, reading); });
     conclude(summary, reading);
     return reading;
 }
 
 /// Nothing if another way is needed: `lost` then says whether the cookie is of no more use.
-std::optional<Reading> read_synced(ldap::LdapConnection& connection, const AgreementConfig& agreement,
+std::optional<Reading> read_synced(ldap::LdapConnection& connection, const Source& source,
                                    const std::string& cookie, bool& lost) {
     Reading reading;
     reading.reader = "syncrepl";
     const ldap::SyncHandlers handlers{
-        [&](const std::string&, const ldap::Entry& entry) { take_entry(agreement, entry, reading); },
+        [&](const std::string&, const ldap::Entry& entry) { take_entry(source, entry, reading); },
         [&](const std::string& uuid) { reading.present.insert(hex_encode(uuid)); },
         [&](const std::string& uuid) { reading.deleted.insert(hex_encode(uuid)); }};
-    const auto summary = connection.refresh(request_of(agreement), cookie, handlers);
+    const auto summary = connection.refresh(request_of(source), cookie, handlers);
     if (summary.read.failure && !summary.read.failure->is_transport()) {
         lost = summary.refresh_required;
-        log_info(
-            "sync_cookie_refused",
-            {{"agreement", agreement.name}, {"lost", lost}, {"error", summary.read.failure->to_string()}});
+        log_info("sync_cookie_refused", {{"agreement", source.agreement.name},
+                                         {"lost", lost},
+                                         {"error", summary.read.failure->to_string()}});
         return std::nullopt;
     }
     conclude(summary.read, reading);
@@ -186,6 +191,7 @@ Reader::Answer Reader::read(const AgreementConfig& agreement, const State& state
     Answer answer;
     auto connection = connect(agreement, answer.error);
     if (!connection) return answer;
+    const Source source{agreement, rules_};
     const auto dse = connection->root_dse();
     if (dse) answer.capabilities = capabilities_of(*dse);
     const bool can_sync = agreement.type == "openldap" && dse && dse->content_sync();
@@ -195,14 +201,14 @@ Reader::Answer Reader::read(const AgreementConfig& agreement, const State& state
     std::optional<Reading> reading;
     if (!full && !cookie.empty()) {
         bool is_lost = false;
-        reading = read_synced(*connection, agreement, cookie, is_lost);
+        reading = read_synced(*connection, source, cookie, is_lost);
         if (!reading) cookie.clear();
         full = is_lost;
     }
-    if (!reading && !full && !state.mark.empty()) reading = read_changed(*connection, agreement, state.mark);
+    if (!reading && !full && !state.mark.empty()) reading = read_changed(*connection, source, state.mark);
     if (!reading) {
-        if (can_sync) cookie = hex_encode(fresh_cookie(*connection, agreement, cookie));
-        reading = read_full(*connection, agreement, cookie);
+        if (can_sync) cookie = hex_encode(fresh_cookie(*connection, source, cookie));
+        reading = read_full(*connection, source, cookie);
     }
     reading->mark = mark;
     answer.reading = std::move(reading);
@@ -225,7 +231,7 @@ json::object Reader::test(const AgreementConfig& agreement) {
     out["bind"] = connection ? "good" : error;
     if (!connection) return out;
     if (const auto dse = connection->root_dse()) out["capabilities"] = capabilities_of(*dse);
-    const auto reading = read_full(*connection, agreement, {});
+    const auto reading = read_full(*connection, {agreement, rules_}, {});
     out["complete"] = reading.complete ? "yes" : reading.fault;
     out["people"] = reading.people.size();
     out["skipped"] = reading.skipped.size();

@@ -17,6 +17,8 @@ namespace hexad::sync {
 /// administrator asks (`insist`): retries would lock it.
 class Reader {
 public:
+    explicit Reader(PlacementRules rules) : rules_(std::move(rules)) {}
+
     struct Answer {
         std::optional<Reading> reading;  ///< nothing: nobody could be asked, `error` says why
         std::string error;
@@ -37,6 +39,7 @@ private:
         int count = 0;
     };
     std::optional<ldap::LdapConnection> connect(const AgreementConfig& agreement, std::string& error);
+    PlacementRules rules_;
     std::map<std::string, Refused> refused_;
 };
 

@@ -57,7 +57,8 @@ def _entry(file, dn, *attributes):
 
 
 def write_ldif(file, lab, service_dn, service_password):
-    """The whole tree: services, people (one OU a department), groups (one a department and `everyone`)."""
+    """The whole tree: services, people (one OU a department; `l` is the city, `memberOf` what slapd would make of the
+    groups), groups (one a department and `everyone`)."""
     choose = random.Random(SEED)
     suffix = lab.suffix
     _entry(file, suffix, ("objectClass", "dcObject"), ("objectClass", "organization"), ("o", "Lab"),
@@ -78,7 +79,8 @@ def write_ldif(file, lab, service_dn, service_password):
                       ("departmentNumber", department), ("ou", department), ("o", "Lab"),
                       ("title", choose.choice(TITLES)), ("l", choose.choice(CITIES)),
                       ("telephoneNumber", f"+49 30 555 {choose.randrange(10000):04d}"),
-                      ("userPassword", hashed(password_of(uid), uid.encode()))]
+                      ("userPassword", hashed(password_of(uid), uid.encode())),
+                      *(("memberOf", f"cn={name},ou=groups,{suffix}") for name in (department, "everyone"))]
         if choose.random() < 0.6:
             attributes.append(("mobile", f"+49 170 555 {choose.randrange(10000):04d}"))
         if choose.random() < 0.1:

@@ -43,6 +43,7 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload syncprov
 moduleload ppolicy
+moduleload memberof
 pidfile {folder}/slapd.pid
 TLSCACertificateFile {tls}/ca.pem
 TLSCertificateFile {tls}/slapd.pem
@@ -65,6 +66,8 @@ syncprov-checkpoint 100 1
 syncprov-sessionlog 10000
 syncprov-reloadhint TRUE
 overlay ppolicy
+overlay memberof
+memberof-dangling ignore
 """)
     ldif = folder / "people.ldif"
     with open(ldif, "w") as file:

@@ -5,8 +5,10 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "placement/rules.hpp"
 #include "storage/offload.hpp"
 #include "storage/postgres/connection.hpp"
+#include "storage/sql/accounts.hpp"
 #include "xmpp/jid.hpp"
 
 namespace hexad {
@@ -159,16 +161,24 @@ SyncDesk::Answer review_of(Db& db, const Config& config, std::int64_t run) {
 }
 
 /// Why an account has this home node, in words.
-std::string rule_of(const Config& config, const std::string& home, const std::string& rule) {
+std::string rule_of(const Config& config, const std::string& home, const std::string& rule,
+                    const PlacementRule* placement) {
     if (home.empty()) {
         const bool by_hand =
-            std::all_of(config.groups.begin(), config.groups.end(),
-                        [&](const GroupConfig& group) { return config.assignment_of(group) == "none"; });
-        return by_hand ? "an administrator has to assign it: hexactl user assign" : "no node had room";
+            std::all_of(config.groups.begin(), config.groups.end(), [&](const GroupConfig& group) {
+                return config.assignment_of(group) == "none" ||
+                       (placement != nullptr && placement->group != group.name);
+            });
+        if (by_hand) return "an administrator has to assign it: hexactl user assign";
+        return placement == nullptr
+                   ? "no node had room"
+                   : "no node of group " + placement->group + " had room: " + name_of(*placement);
     }
     if (config.node(home) == nullptr) return "the node is not configured any more: hexactl rebalance plan";
-    if (rule == "balanced") return "the node with the lowest share of its capacity";
-    if (rule == "active-standby") return "the first node of the group with the lowest share";
+    const auto mode = rule.substr(0, rule.find("; "));
+    const auto by = mode.size() < rule.size() ? rule.substr(mode.size() + 2) + ": " : std::string();
+    if (mode == "balanced") return by + "the node with the lowest share of its capacity";
+    if (mode == "active-standby") return by + "the first node of the group with the lowest share";
     if (rule == "administrator") return "an administrator chose the node";
     if (rule.starts_with("rebalance ")) return "moved by rebalancing, run " + rule.substr(10);
     return "assigned before reasons were kept";
@@ -179,7 +189,8 @@ SyncDesk::Answer explain_of(Db& db, const Config& config, const std::string& tex
     if (!jid || jid->is_full() || jid->local().empty()) return {400, fault("no account address: " + text)};
     auto row = db.query(
         "SELECT a.id, a.state, a.source, a.home_node, a.pinned, a.created, a.rule, a.assigned_at, "
-        "a.pinned_at, a.generation FROM account a JOIN host h ON h.id=a.host WHERE h.name=?1 AND "
+        "a.pinned_at, a.generation, a.site, a.directory_groups FROM account a JOIN host h ON h.id=a.host "
+        "WHERE h.name=?1 AND "
         "a.localpart=?2",
         jid->domain(), jid->local());
     if (!row.next()) return {404, fault("no such account: " + text)};
@@ -190,7 +201,14 @@ SyncDesk::Answer explain_of(Db& db, const Config& config, const std::string& tex
     const auto* group = config.group_of(home);
     out["group"] = group != nullptr ? json::value(group->name) : json::value();
     out["mode"] = group != nullptr ? config.assignment_of(*group) : config.assignment;
-    out["rule"] = rule_of(config, home, row.string(6));
+    const PlacementRules rules(config.placement);
+    const auto* placement = rules.find({row.string(10), sql::split_groups(row.text(11))});
+    out["rule"] = rule_of(config, home, row.string(6), placement);
+    out["placement"] = placement != nullptr ? json::value(name_of(*placement)) : json::value();
+    if (placement != nullptr && group != nullptr && group->name != placement->group)
+        out["misplaced"] = is_pinned ? "pinned outside group " + placement->group
+                                     : "not in group " + placement->group + ": hexactl rebalance plan";
+    out["site"] = row.text(10).empty() ? json::value() : json::value(row.string(10));
     out["assigned"] =
         home.empty() ? json::value() : time_or_null(row.integer(7) != 0 ? row.integer(7) : row.integer(5));
     out["pinned"] = is_pinned;

@@ -8,6 +8,7 @@
 
 #include <toml++/toml.h>
 
+#include "base/dn.hpp"
 #include "base/text.hpp"
 
 namespace hexad {
@@ -265,6 +266,24 @@ void read_group(Reader& r, Config& c) {
     c.groups.push_back(std::move(group));
 }
 
+void read_placement(Reader& r, Config& c) {
+    PlacementRule rule;
+    r.text("site", rule.site);
+    r.text("directory_group", rule.directory_group);
+    r.text("group", rule.group, true);
+    if (rule.site.empty() == rule.directory_group.empty())
+        r.fault(r.raw(), "[[placement]] needs one of site and directory_group, and not both");
+    if (const auto dn = parse_dn(rule.directory_group); !rule.directory_group.empty() && (!dn || dn->empty()))
+        r.fault(
+            *r.raw().get("directory_group"),
+            "directory_group must be a distinguished name, such as \"cn=sales,ou=groups,dc=example,dc=org\"");
+    const bool is_known = std::any_of(c.groups.begin(), c.groups.end(),
+                                      [&](const GroupConfig& group) { return group.name == rule.group; });
+    if (!rule.group.empty() && !is_known)
+        r.fault(*r.raw().get("group"), "there is no [[group]] with the name " + rule.group);
+    c.placement.push_back(std::move(rule));
+}
+
 void read_agreement(Reader& r, Config& c) {
     AgreementConfig a;
     r.text("name", a.name, true);
@@ -278,6 +297,7 @@ void read_agreement(Reader& r, Config& c) {
     r.text("filter", a.filter);
     r.text("host", a.host, true);
     r.text("uid_attribute", a.uid_attribute);
+    r.text("site_attribute", a.site_attribute);
     r.number("page_size", a.page_size, 1, 10000);
     if (a.filter.size() > 1024) r.fault(r.raw(), "the filter is longer than 1,024 bytes");
     c.agreements.push_back(std::move(a));
@@ -407,6 +427,7 @@ Config load_config(const std::string& file) {
         r.table("cluster", [&](Reader& t) { read_cluster(t, config); });
         r.tables("host", [&](Reader& t) { read_host(t, config); });
         r.tables("group", [&](Reader& t) { read_group(t, config); });
+        r.tables("placement", [&](Reader& t) { read_placement(t, config); });
         r.tables("agreement", [&](Reader& t) { read_agreement(t, config); });
         read_rest(r, config);
     } catch (const toml::parse_error& e) {

@@ -81,6 +81,13 @@ struct AssignmentConfig {
     milliseconds look{10000};               ///< how often loads are looked at
 };
 
+/// Whom a redundancy group is for: people of a site, or of a group of the directory (docs/assignment.md).
+struct PlacementRule {
+    std::string site;             ///< one of the two is given
+    std::string directory_group;  ///< a distinguished name
+    std::string group;            ///< the redundancy group
+};
+
 struct AgreementConfig {
     std::string name;
     std::string type = "generic";  ///< openldap | generic
@@ -93,6 +100,7 @@ struct AgreementConfig {
     std::string filter = "(objectClass=inetOrgPerson)";
     std::string host;  ///< XMPP host of its users
     std::string uid_attribute = "uid";
+    std::string site_attribute = "l";  ///< what placement rules call the site of a person
     std::uint32_t page_size = 500;
 };
 
@@ -123,6 +131,7 @@ struct Config {
 
     std::vector<HostConfig> hosts;
     std::vector<GroupConfig> groups;
+    std::vector<PlacementRule> placement;  ///< in order: the first that fits holds
     std::string redis_url, redis_password_file;
     std::string store_url;  ///< sqlite:///path or postgresql://…
     std::vector<AgreementConfig> agreements;

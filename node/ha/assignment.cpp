@@ -18,6 +18,12 @@ using Answer = AssignmentKeeper::Answer;
 Answer fault(int status, const std::string& text) { return {status, json::object{{"error", text}}}; }
 Answer no_store() { return fault(503, "the store does not answer; see the events store_down and store_up"); }
 
+std::string listed(const std::vector<std::string>& names) {
+    std::string out;
+    for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
+    return out;
+}
+
 /// Why accounts are not moved from or to a node; empty = they are.
 std::string trouble_of(const json::object& node) {
     const auto name = text(node, "name");
@@ -34,6 +40,7 @@ std::string trouble_of(const json::object& node) {
 AssignmentKeeper::AssignmentKeeper(Parts parts)
     : io_(parts.io),
       config_(parts.config),
+      rules_(parts.config.placement),
       node_(std::move(parts.node)),
       store_(parts.store),
       assignment_(parts.assignment),
@@ -65,18 +72,12 @@ awaitable<void> AssignmentKeeper::run() {
 
 awaitable<std::optional<AssignmentKeeper::Seen>> AssignmentKeeper::look() {
     const auto loads = co_await assignment_.loads();
-    const auto now = co_await store_.assignments();
+    auto now = co_await store_.assignments();
     if (!loads || !now) co_return std::nullopt;
+    now->users.clear();
+    for (const auto& load : *loads) now->users[load.node] += load.users;
     Seen seen;
-    seen.places = places_of(config_, *now);
-    const auto pin = [&loads](NodePlace& place) {
-        const auto load = loads->find(place.node);
-        if (load != loads->end()) place.pinned = std::min(load->second.pinned, place.assigned);
-    };
-    for (auto& group : seen.places.groups) {
-        for (auto& place : group.nodes) pin(place);
-    }
-    for (auto& place : seen.places.strangers) pin(place);
+    seen.places = places_of(config_, *now, *loads, rules_);
     for (const auto& node : co_await ha_.nodes(now->users)) {
         const auto name = text(node, "name");
         if (const auto* sessions = node.if_contains("sessions"); sessions != nullptr && sessions->is_int64())
@@ -115,7 +116,7 @@ awaitable<void> AssignmentKeeper::look_after() {
 /// They are given a home as soon as there is room: by a new node, a larger capacity, somebody who left.
 awaitable<void> AssignmentKeeper::place_unassigned(const Seen& seen) {
     constexpr std::size_t at_once = 1000;
-    if (seen.places.unassigned == 0 || place(seen.places, 1).front().node.empty()) co_return;
+    if (!waiting_for_room(seen.places).somebody_fits) co_return;
     const auto moved = co_await assignment_.place_unassigned(at_once);
     if (!moved || moved->empty()) co_return;
     log_info("accounts_assigned", {{"count", moved->size()}});
@@ -134,14 +135,11 @@ void AssignmentKeeper::warn(const Seen& seen) {
         ha_.tell(change == LastingAlarm::Change::raised ? "CapacityWarning" : "CapacityNormal",
                  std::move(fields));
     }
-    const auto& groups = seen.places.groups;
-    const bool by_hand = std::all_of(groups.begin(), groups.end(), [](const GroupPlace& group) {
-        return group.mode == AssignmentMode::none;
-    });
-    // Whom only an administrator assigns waits for him, not for room.
-    const auto count = by_hand || !place(seen.places, 1).front().node.empty() ? 0 : seen.places.unassigned;
+    const auto waiting = waiting_for_room(seen.places);
+    const auto count = waiting.users;
     if (count > told_unassigned_) {
         json::object fields{{"count", count}, {"capacity", seen.places.capacity()}};
+        if (!waiting.groups.empty()) fields["groups"] = listed(waiting.groups);
         fields["do"] = "add a node, raise capacity, or remove accounts";
         ha_.tell("AssignmentExhausted", std::move(fields));
     } else if (count == 0 && told_unassigned_ > 0) {
@@ -154,6 +152,9 @@ void AssignmentKeeper::register_metrics() {
     auto& metrics = Metrics::instance();
     metrics.gauge("hexad_assignment_unassigned_users", "", "Accounts without a home node",
                   [this] { return seen_ ? double(seen_->places.unassigned) : 0.0; });
+    metrics.gauge("hexad_assignment_misplaced_users", "",
+                  "Accounts outside the group that a placement rule names",
+                  [this] { return seen_ ? double(seen_->places.misplaced()) : 0.0; });
     for (const auto& group : config_.groups) {
         for (const auto& n : group.nodes) {
             metrics.gauge("hexad_assignment_users", "node=\"" + n.name + '"', "Accounts of a home node",
@@ -210,6 +211,10 @@ awaitable<Answer> AssignmentKeeper::set_home(Jid jid, std::string node, bool pin
     if (!row) co_return no_store();
     if (!*row) co_return fault(404, "no such account: " + jid.to_string());
     const auto before = (*row)->home_node;
+    if (const auto* rule = rules_.find((*row)->facts);
+        rule != nullptr && !force && before != node && config_.group_of(node)->name != rule->group)
+        co_return fault(409, jid.to_string() + ": the placement rule \"" + name_of(*rule) +
+                                 "\" is for him (--force goes on)");
     AssignmentStore::SetHome wanted;
     wanted.account = (*row)->id;
     wanted.node = node;

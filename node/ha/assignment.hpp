@@ -91,6 +91,7 @@ private:
 
     asio::io_context& io_;
     const Config& config_;
+    PlacementRules rules_;
     std::string node_;
     Store& store_;
     AssignmentStore& assignment_;

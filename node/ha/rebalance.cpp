@@ -43,7 +43,7 @@ std::string obstacle(const std::vector<Flow>& flows, const std::map<std::string,
 
 std::vector<Flow> flows_of(const RebalanceRun& run) {
     std::vector<Flow> out;
-    for (const auto& flow : run.flows) out.push_back({flow.from, flow.to, flow.planned});
+    for (const auto& flow : run.flows) out.push_back({flow.from, flow.to, flow.planned, flow.group, {}});
     return out;
 }
 
@@ -82,6 +82,18 @@ json::object node_row(const NodePlace& now, const GroupPlace* group, const Place
     return row;
 }
 
+/// Why a plan moves them.
+std::string reason_of(const Flow& flow, const Places& places) {
+    if (!flow.rules.empty()) {
+        std::string out = "placement rule ";
+        for (const auto& rule : flow.rules) out += (&rule == &*flow.rules.begin() ? "" : ", ") + rule;
+        return out;
+    }
+    const auto* group = places.group_of(flow.from);
+    if (group == nullptr) return flow.from + " is not configured";
+    return group->takes(*find(places, flow.from)) ? "even shares" : flow.from + " is a standby node";
+}
+
 json::object run_row(const RebalanceRun& run) {
     json::object row{{"run", run.id}, {"cause", run.cause}, {"state", run.state}};
     row["moved"] = count(run.moved());
@@ -95,7 +107,8 @@ json::object run_row(const RebalanceRun& run) {
     json::array moves;
     for (const auto& flow : run.flows)
         moves.push_back(json::value(flow.from + "->" + flow.to + ' ' + std::to_string(flow.moved) + '/' +
-                                    std::to_string(flow.planned)));
+                                    std::to_string(flow.planned) +
+                                    (flow.group.empty() ? "" : " placed in " + flow.group)));
     row["moves"] = std::move(moves);
     return row;
 }
@@ -110,13 +123,17 @@ awaitable<Answer> AssignmentKeeper::plan() {
     const auto plan = plan_rebalance(seen->places);
     json::array moves, nodes;
     for (const auto& flow : plan.flows)
-        moves.push_back(json::object{{"from", flow.from}, {"to", flow.to}, {"users", count(flow.users)}});
+        moves.push_back(json::object{{"from", flow.from},
+                                     {"to", flow.to},
+                                     {"users", count(flow.users)},
+                                     {"reason", reason_of(flow, seen->places)}});
     for (const auto& group : seen->places.groups) {
         for (const auto& place : group.nodes) nodes.push_back(node_row(place, &group, plan.after));
     }
     for (const auto& place : seen->places.strangers) nodes.push_back(node_row(place, nullptr, plan.after));
     const auto why = obstacle(plan.flows, seen->trouble);
     json::object out{{"users_to_move", count(plan.moves())}, {"unassigned", count(seen->places.unassigned)}};
+    out["misplaced"] = count(seen->places.misplaced());
     out["could_start"] = plan.flows.empty() ? "nothing to move" : why.empty() ? "yes" : "no: " + why;
     out["moves"] = std::move(moves);
     out["nodes"] = std::move(nodes);
@@ -181,7 +198,7 @@ awaitable<std::int64_t> AssignmentKeeper::start(std::string cause, RebalancePlan
     RebalanceRun run;
     run.cause = std::move(cause);
     run.rate = rate;
-    for (const auto& flow : plan.flows) run.flows.push_back({flow.from, flow.to, flow.users, 0});
+    for (const auto& flow : plan.flows) run.flows.push_back({flow.from, flow.to, flow.users, 0, flow.group});
     const auto id = co_await assignment_.start_run(run);
     if (!id) co_return -1;
     if (*id > 0) {
@@ -200,7 +217,8 @@ awaitable<void> AssignmentKeeper::start_by_itself(const Seen& seen) {
     if (!placing.rebalances_itself || !uneven_.is_raised()) co_return;
     if (!is_in_window(minute_of_day(), placing.window_from, placing.window_to)) co_return;
     const auto most = std::max<std::uint64_t>(1, seen.places.assigned() * placing.percent / 100);
-    auto plan = plan_rebalance(seen.places, most);
+    // Whom a rule gives to another group only people send there.
+    auto plan = plan_rebalance(seen.places, most, Misplaced::stay);
     if (plan.flows.empty() || !obstacle(plan.flows, seen.trouble).empty()) co_return;
     // The next one waits as long as this one has.
     uneven_.reset();
@@ -259,6 +277,10 @@ awaitable<void> AssignmentKeeper::move_some(std::size_t at, std::uint64_t some) 
     wanted.from = flow.from;
     wanted.to = flow.to;
     wanted.count = some;
+    wanted.group = flow.group;
+    wanted.whom = [rules = rules_, group = flow.group](const PlacingFacts& facts) {
+        return rules.group_for(facts) == group;
+    };
     const auto result = co_await assignment_.move_some(wanted, room_check_of(config_));
     if (!driving_ || driving_->run.id != id) co_return;
     if (!result) {

@@ -89,7 +89,48 @@ Places places_of(const Config& config, const Assignments& now) {
     return out;
 }
 
+std::uint64_t Places::misplaced() const {
+    std::uint64_t sum = 0;
+    for (const auto& g : groups) {
+        for (const auto& n : g.nodes) {
+            for (const auto& some : n.ruled) sum += some.group == g.name ? 0 : some.users;
+        }
+    }
+    return sum;
+}
+
+Places places_of(const Config& config, const Assignments& now,
+                 const std::vector<AssignmentStore::Load>& loads, const PlacementRules& rules) {
+    auto out = places_of(config, now);
+    std::map<std::string, NodePlace*> nodes;
+    for (auto& g : out.groups) {
+        for (auto& n : g.nodes) nodes[n.node] = &n;
+    }
+    for (auto& n : out.strangers) nodes[n.node] = &n;
+    for (const auto& load : loads) {
+        const auto* rule = rules.find(load.facts);
+        const auto group = rule == nullptr ? std::string() : rule->group;
+        if (load.node.empty()) out.waiting[group] += load.users;
+        const auto node = nodes.find(load.node);
+        if (node == nodes.end()) continue;
+        node->second->pinned += load.pinned;
+        if (rule == nullptr) continue;
+        auto& ruled = node->second->ruled;
+        auto some = std::find_if(ruled.begin(), ruled.end(),
+                                 [&group](const RuledPeople& one) { return one.group == group; });
+        if (some == ruled.end()) some = ruled.insert(ruled.end(), {group, 0, 0, {}});
+        some->users += load.users;
+        some->pinned += load.pinned;
+        if (load.users > load.pinned) some->rules.insert(name_of(*rule));
+    }
+    return out;
+}
+
 std::vector<Home> place(Places places, std::size_t count) {
+    return place(std::move(places), std::vector<const PlacementRule*>(count));
+}
+
+std::vector<Home> place(Places places, const std::vector<const PlacementRule*>& accounts) {
     struct Candidate {
         GroupPlace* group;
         NodePlace* node;
@@ -103,27 +144,54 @@ std::vector<Home> place(Places places, std::size_t count) {
     std::sort(candidates.begin(), candidates.end(),
               [](const Candidate& a, const Candidate& b) { return a.node->node < b.node->node; });
     auto total = places.assigned();
-    std::vector<Home> out(count);
-    for (auto& home : out) {
+    std::vector<Home> out(accounts.size());
+    for (std::size_t i = 0; i < accounts.size() && total < places.limit; ++i) {
+        const auto* rule = accounts[i];
         const Candidate* best = nullptr;
         for (const auto& c : candidates) {
+            if (rule != nullptr && c.group->name != rule->group) continue;
             if (c.node->assigned >= c.node->capacity || !c.group->has_room()) continue;
             // a/b < c/d without rounding
             if (best == nullptr ||
                 c.node->assigned * best->node->capacity < best->node->assigned * c.node->capacity)
                 best = &c;
         }
-        if (best == nullptr || total >= places.limit) break;
-        home = {best->node->node, std::string(name_of(best->group->mode))};
+        if (best == nullptr) continue;
+        out[i] = {best->node->node, std::string(name_of(best->group->mode))};
+        if (rule != nullptr) out[i].rule += "; " + name_of(*rule);
         ++best->node->assigned;
         ++total;
     }
     return out;
 }
 
+WaitingForRoom waiting_for_room(const Places& places) {
+    WaitingForRoom out;
+    for (const auto& [group, users] : places.waiting) {
+        PlacementRule rule;
+        rule.group = group;
+        const auto home = place(places, {group.empty() ? nullptr : &rule}).front();
+        const bool is_by_hand =
+            std::all_of(places.groups.begin(), places.groups.end(), [&name = group](const GroupPlace& one) {
+                return one.mode == AssignmentMode::none || (!name.empty() && one.name != name);
+            });
+        if (!home.node.empty()) {
+            out.somebody_fits = true;
+        } else if (!is_by_hand) {
+            out.users += users;
+            if (!group.empty()) out.groups.push_back(group);
+        }
+    }
+    return out;
+}
+
 Placer placer_of(const Config& config) {
-    return
-        [&config](const Assignments& now, std::size_t count) { return place(places_of(config, now), count); };
+    return [&config, rules = PlacementRules(config.placement)](const Assignments& now,
+                                                               const std::vector<PlacingFacts>& accounts) {
+        std::vector<const PlacementRule*> ruled;
+        for (const auto& facts : accounts) ruled.push_back(rules.find(facts));
+        return place(places_of(config, now), ruled);
+    };
 }
 
 std::string overload(const Places& places, const std::string& from, const std::string& to,

@@ -90,6 +90,59 @@ TEST_CASE("the cluster has a limit of its own, which homes that are gone count f
     CHECK(nodes(place(all, 3)) == Names{"n1", "n1", ""});
 }
 
+TEST_CASE("a rule narrows the candidates to its group", "[placement]") {
+    const auto all =
+        places({group("g1", {{"n1", 10, 4}, {"n2", 10, 3}}), group("g2", {{"n3", 10}, {"n4", 10}})});
+    const PlacementRule berlin{"Berlin", "", "g1"};
+    const auto homes = place(all, {&berlin, nullptr, &berlin, nullptr});
+    CHECK(nodes(homes) == Names{"n2", "n3", "n1", "n4"});
+    CHECK(homes[0].rule == "balanced; site Berlin -> g1");
+    CHECK(homes[1].rule == "balanced");
+}
+
+TEST_CASE("a full group leaves its people unassigned though another has room", "[placement]") {
+    const auto all = places({group("g1", {{"n1", 2, 1}, {"n2", 2, 0}}), group("g2", {{"n3", 10}})});
+    const PlacementRule berlin{"Berlin", "", "g1"};
+    CHECK(nodes(place(all, {&berlin, &berlin, nullptr, &berlin})) == Names{"n2", "", "n3", ""});
+    auto closed = all;
+    closed.groups[0].mode = AssignmentMode::none;
+    CHECK(nodes(place(closed, {&berlin, nullptr})) == Names{"", "n3"});
+}
+
+TEST_CASE("who waits for room is told by rule; whom only an administrator assigns does not", "[placement]") {
+    auto all = places({group("g1", {{"n1", 2, 2}}), group("g2", {{"n2", 2, 0}}),
+                       group("g3", {{"n3", 2, 0}}, AssignmentMode::none)});
+    all.waiting = {{"g1", 5}, {"g3", 7}};
+    auto told = waiting_for_room(all);
+    CHECK(told.users == 5);
+    CHECK(told.groups == Names{"g1"});
+    CHECK_FALSE(told.somebody_fits);
+    all.waiting[""] = 1;
+    told = waiting_for_room(all);
+    CHECK(told.users == 5);
+    CHECK(told.somebody_fits);
+    all.groups[1].nodes[0].assigned = 2;
+    CHECK(waiting_for_room(all).users == 6);
+}
+
+TEST_CASE("places know whom rules give where", "[placement]") {
+    Config config;
+    config.groups = {{"g1", {{"n1", "a", "", "", 10}}, ""}, {"g2", {{"n2", "b", "", "", 10}}, ""}};
+    const PlacementRules rules({{"Berlin", "", "g1"}, {"Porto", "", "g1"}});
+    const std::vector<AssignmentStore::Load> loads{
+        {"", {"porto", {}}, 2, 0},    {"", {}, 1, 0},
+        {"n1", {"Berlin", {}}, 4, 1}, {"n2", {}, 5, 2},
+        {"n2", {"PORTO", {}}, 3, 1},  {"old", {"Berlin", {}}, 1, 0}};
+    const auto all = places_of(config, {{{"", 3}, {"n1", 4}, {"n2", 8}, {"old", 1}}, ""}, loads, rules);
+    CHECK(all.waiting == std::map<std::string, std::uint64_t>{{"", 1}, {"g1", 2}});
+    const auto& n2 = all.groups[1].nodes[0];
+    CHECK(n2.assigned == 8);
+    CHECK(n2.pinned == 3);
+    CHECK(n2.ruled == std::vector<RuledPeople>{{"g1", 3, 1, {"site Porto -> g1"}}});
+    CHECK(all.strangers[0].ruled.size() == 1);
+    CHECK(all.misplaced() == 3);
+}
+
 TEST_CASE("places follow the configuration, its overrides and the switch of high availability",
           "[placement]") {
     Config config;

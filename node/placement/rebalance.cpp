@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 namespace hexad {
 
@@ -12,62 +13,112 @@ struct Spot {
     NodePlace* node;
 
     bool takes() const { return group != nullptr && group->takes(*node); }
-    bool gives() const {
-        return node->assigned > node->pinned && (group == nullptr || group->mode != AssignmentMode::none);
+    /// Whether those whom rules give to `ruled` ("" = no rule) are in another group.
+    bool is_misplaced(const std::string& ruled) const {
+        return group != nullptr && !ruled.empty() && ruled != group->name;
     }
-    /// One that nobody should have for a home.
-    bool is_wrong() const { return !takes(); }
+    /// Those should not have it for a home.
+    bool is_wrong(const std::string& ruled) const { return !takes() || is_misplaced(ruled); }
+    const RuledPeople* find(const std::string& ruled) const {
+        for (const auto& some : node->ruled) {
+            if (some.group == ruled) return &some;
+        }
+        return nullptr;
+    }
+    /// How many of them a machine may move; whom no rule is for ("") are the rest.
+    std::uint64_t movable(const std::string& ruled) const {
+        if (!ruled.empty()) {
+            const auto* some = find(ruled);
+            return some == nullptr ? 0 : some->users - some->pinned;
+        }
+        auto count = node->assigned - node->pinned;
+        for (const auto& some : node->ruled) count -= some.users - some.pinned;
+        return count;
+    }
+    void add(const std::string& ruled, std::uint64_t users) {  // modulo 2^64: also takes away
+        node->assigned += users;
+        if (ruled.empty()) return;
+        if (find(ruled) == nullptr) node->ruled.push_back({ruled, 0, 0, {}});
+        for (auto& some : node->ruled) {
+            if (some.group == ruled) some.users += users;
+        }
+    }
 };
 
 /// a/b < c/d without rounding; nothing is as full as what has no capacity.
 bool emptier(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) { return a * d < c * b; }
 
-bool may_move(const Spot& from, const Spot& to) {
+bool may_move(const Spot& from, const std::string& ruled, const Spot& to) {
     if (from.node == to.node || !to.takes() || to.node->assigned >= to.node->capacity) return false;
-    if (from.group == nullptr) return to.group->has_room();
+    if (to.is_misplaced(ruled)) return false;
+    if (from.group == nullptr || from.is_misplaced(ruled)) return to.group->has_room();
     if (from.group->mode != to.group->mode) return false;
     return from.group == to.group || to.group->has_room();
 }
 
 class Planner {
 public:
-    explicit Planner(const Places& places) : places_(places) {
+    Planner(const Places& places, Misplaced misplaced) : places_(places), misplaced_(misplaced) {
+        std::set<std::string> ruled{""};
+        const auto take = [&](GroupPlace* group, NodePlace& node) {
+            spots_.push_back({group, &node});
+            for (const auto& some : node.ruled) {
+                ruled.insert(some.group);
+                rules_[{node.node, some.group}] = some.rules;
+            }
+        };
         for (auto& g : places_.groups) {
-            for (auto& n : g.nodes) spots_.push_back({&g, &n});
+            for (auto& n : g.nodes) take(&g, n);
         }
-        for (auto& n : places_.strangers) spots_.push_back({nullptr, &n});
+        for (auto& n : places_.strangers) take(nullptr, n);
+        ruled_.assign(ruled.begin(), ruled.end());
         std::sort(spots_.begin(), spots_.end(),
                   [](const Spot& a, const Spot& b) { return a.node->node < b.node->node; });
     }
 
     /// Finds the one move that helps most and makes it; false if none helps.
     bool step() {
-        const Spot *from = nullptr, *to = nullptr;
-        for (const auto& a : spots_) {
-            if (!a.gives()) continue;
-            const auto* b = emptiest_for(a);
-            if (b == nullptr || !helps(a, *b)) continue;
-            if (from == nullptr || more_urgent(a, *from)) from = &a, to = b;
+        Spot *from = nullptr, *to = nullptr;
+        const std::string* whom = nullptr;
+        for (auto& a : spots_) {
+            for (const auto& ruled : ruled_) {
+                if (!gives(a, ruled)) continue;
+                auto* b = emptiest_for(a, ruled);
+                if (b == nullptr || !helps(a, ruled, *b)) continue;
+                if (from == nullptr || more_urgent(a, ruled, *from, *whom)) from = &a, to = b, whom = &ruled;
+            }
         }
         if (from == nullptr) return false;
-        --from->node->assigned;
-        ++to->node->assigned;
-        ++flows_[{from->node->node, to->node->node}];
+        from->add(*whom, std::uint64_t{0} - 1);
+        to->add(*whom, 1);
+        ++flows_[{from->node->node, to->node->node, *whom}];
         return true;
     }
 
     RebalancePlan result() {
         RebalancePlan out;
-        for (const auto& [ends, users] : flows_) out.flows.push_back({ends.first, ends.second, users});
+        for (const auto& [ends, users] : flows_) {
+            const auto& [from, to, ruled] = ends;
+            Flow flow{from, to, users, ruled, {}};
+            const auto* group = places_.group_of(from);
+            if (!ruled.empty() && group != nullptr && group->name != ruled)
+                flow.rules = rules_[{from, ruled}];
+            out.flows.push_back(std::move(flow));
+        }
         out.after = std::move(places_);
         return out;
     }
 
 private:
-    const Spot* emptiest_for(const Spot& from) const {
-        const Spot* best = nullptr;
-        for (const auto& spot : spots_) {
-            if (!may_move(from, spot)) continue;
+    bool gives(const Spot& from, const std::string& ruled) const {
+        if (from.movable(ruled) == 0 || (from.group != nullptr && from.group->mode == AssignmentMode::none))
+            return false;
+        return misplaced_ == Misplaced::go || !from.is_misplaced(ruled);
+    }
+    Spot* emptiest_for(const Spot& from, const std::string& ruled) {
+        Spot* best = nullptr;
+        for (auto& spot : spots_) {
+            if (!may_move(from, ruled, spot)) continue;
             if (best == nullptr ||
                 emptier(spot.node->assigned, spot.node->capacity, best->node->assigned, best->node->capacity))
                 best = &spot;
@@ -75,19 +126,22 @@ private:
         return best;
     }
     /// After it `to` is at most as full as `from`: no account goes forth and back.
-    static bool helps(const Spot& from, const Spot& to) {
-        if (from.is_wrong()) return true;
+    static bool helps(const Spot& from, const std::string& ruled, const Spot& to) {
+        if (from.is_wrong(ruled)) return true;
         return !emptier(from.node->assigned - 1, from.node->capacity, to.node->assigned + 1,
                         to.node->capacity);
     }
-    static bool more_urgent(const Spot& a, const Spot& b) {
-        if (a.is_wrong() != b.is_wrong()) return a.is_wrong();
+    static bool more_urgent(const Spot& a, const std::string& of_a, const Spot& b, const std::string& of_b) {
+        if (a.is_wrong(of_a) != b.is_wrong(of_b)) return a.is_wrong(of_a);
         return emptier(b.node->assigned, b.node->capacity, a.node->assigned, a.node->capacity);
     }
 
     Places places_;
-    std::vector<Spot> spots_;  ///< by name
-    std::map<std::pair<std::string, std::string>, std::uint64_t> flows_;
+    Misplaced misplaced_;
+    std::vector<Spot> spots_;         ///< by name
+    std::vector<std::string> ruled_;  ///< groups that rules name here, and ""
+    std::map<std::pair<std::string, std::string>, std::set<std::string>> rules_;  ///< by node and group
+    std::map<std::tuple<std::string, std::string, std::string>, std::uint64_t> flows_;
 };
 
 }  // namespace
@@ -98,8 +152,8 @@ std::uint64_t RebalancePlan::moves() const {
     return sum;
 }
 
-RebalancePlan plan_rebalance(const Places& places, std::uint64_t most) {
-    Planner planner(places);
+RebalancePlan plan_rebalance(const Places& places, std::uint64_t most, Misplaced misplaced) {
+    Planner planner(places, misplaced);
     while (most-- > 0 && planner.step()) {
     }
     return planner.result();

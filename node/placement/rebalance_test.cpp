@@ -8,7 +8,7 @@ using namespace hexad;
 
 namespace hexad {
 std::ostream& operator<<(std::ostream& out, const Flow& flow) {
-    return out << flow.from << "->" << flow.to << ' ' << flow.users;
+    return out << flow.from << "->" << flow.to << ' ' << flow.users << ' ' << flow.group;
 }
 }  // namespace hexad
 
@@ -78,6 +78,50 @@ TEST_CASE("modes do not mix, and mode none neither gives nor takes", "[rebalance
         places({group("g1", {{"n1", 50, 40}}, AssignmentMode::none), group("g2", {{"n2", 50, 30}}),
                 group("g3", {{"n3", 50, 0}}, AssignmentMode::active_standby)});
     CHECK(plan_rebalance(all).flows.empty());
+}
+
+TEST_CASE("whom a rule gives to another group goes there, also into another mode", "[rebalance]") {
+    const std::set<std::string> why{"site Berlin -> g2"};
+    NodePlace first{"n1", 100, 30, 2};
+    first.ruled = {{"g2", 10, 2, why}};
+    const auto all = places({group("g1", {first, {"n2", 100, 30}}),
+                             group("g2", {{"n3", 100, 22}, {"n4", 100, 0}}, AssignmentMode::active_standby)});
+    const auto plan = plan_rebalance(all);
+    CHECK(plan.flows == Flows{{"n1", "n3", 8, "g2", why}, {"n2", "n1", 4}});
+    CHECK(plan.after.misplaced() == 2);  // the pinned
+    // By itself nobody is moved there.
+    CHECK(plan_rebalance(all, 100, Misplaced::stay).flows.empty());
+}
+
+TEST_CASE("nobody is moved out of the group that a rule names", "[rebalance]") {
+    NodePlace first{"n1", 100, 60};
+    first.ruled = {{"g1", 56, 0, {}}};
+    const auto all = places({group("g1", {first, {"n2", 100, 20}}), group("g2", {{"n3", 100, 0}})});
+    const auto plan = plan_rebalance(all);
+    std::uint64_t left = 0;
+    for (const auto& flow : plan.flows) {
+        CHECK((flow.group.empty() || flow.to != "n3"));
+        left += flow.to == "n3" ? flow.users : 0;
+    }
+    CHECK(left == 24);  // all who may
+    CHECK(plan.after.groups[0].nodes[0].assigned == 28);
+    CHECK(plan.after.groups[0].nodes[1].assigned == 28);
+}
+
+TEST_CASE("who finds no room in the group of his rule stays where he is", "[rebalance]") {
+    NodePlace first{"n1", 100, 30};
+    first.ruled = {{"g2", 10, 0, {"site Berlin -> g2"}}};
+    const auto plan = plan_rebalance(places({group("g1", {first}), group("g2", {{"n2", 10, 7, 7}})}));
+    CHECK(plan.moves() == 3);
+    CHECK(plan.after.groups[1].nodes[0].assigned == 10);
+}
+
+TEST_CASE("a home that is gone is left for the group of the rule", "[rebalance]") {
+    auto all = places({group("g1", {{"n1", 100, 0}}), group("g2", {{"n2", 100, 50}})});
+    all.strangers.push_back({"n9", 0, 4});
+    all.strangers.back().ruled = {{"g2", 3, 0, {"site Berlin -> g2"}}};
+    const auto plan = plan_rebalance(all, 4, Misplaced::stay);
+    CHECK(plan.flows == Flows{{"n9", "n1", 1}, {"n9", "n2", 3, "g2"}});
 }
 
 TEST_CASE("imbalance is in percent of capacity, inside one mode", "[rebalance]") {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +18,7 @@ struct RebalanceRun {
     struct Flow {
         std::string from, to;
         std::uint64_t planned = 0, moved = 0;
+        std::string group;  ///< of those whom a placement rule gives to it; empty: whom no rule fits
     };
     std::int64_t id = 0;
     std::string cause;   ///< `apply`, `auto`
@@ -47,11 +48,13 @@ class AssignmentStore {
 public:
     virtual ~AssignmentStore() = default;
 
+    /// The accounts of one home node ("" = unassigned) that are the same to placement rules.
     struct Load {
+        std::string node;
+        PlacingFacts facts;
         std::uint64_t users = 0, pinned = 0;
     };
-    /// By home node; "" = unassigned.
-    virtual awaitable<Result<std::map<std::string, Load>>> loads() = 0;
+    virtual awaitable<Result<std::vector<Load>>> loads() = 0;
 
     struct SetHome {
         AccountId account = 0;
@@ -66,7 +69,7 @@ public:
         Jid account;
         std::string to;
     };
-    /// Gives unassigned accounts, oldest first, a home node where there is room.
+    /// Gives unassigned accounts, oldest first, a home node where there is room for them.
     virtual awaitable<Result<std::vector<Moved>>> place_unassigned(std::size_t most) = 0;
 
     /// Holds a job of the cluster for so long from now; false while another node does.
@@ -85,6 +88,8 @@ public:
         std::string holder;  ///< of the job `assignment`; nobody else moves
         std::string from, to;
         std::uint64_t count = 0;
+        std::string group;                              ///< of the flow
+        std::function<bool(const PlacingFacts&)> whom;  ///< as a Placer; empty: all
     };
     struct MovedSome {
         std::vector<Moved> moved;  ///< fewer than asked for: nobody is left who may be moved

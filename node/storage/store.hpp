@@ -64,6 +64,7 @@ struct AccountRow {
     std::string rule;    ///< why it is this home node, as in Home; empty: of a time before rules were kept
     Timestamp assigned;  ///< since when
     Timestamp pinned_since;  ///< if `pinned`
+    PlacingFacts facts;
 };
 
 struct RoomRow {

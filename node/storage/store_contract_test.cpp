@@ -462,8 +462,8 @@ TEST_CASE("ten thousand accounts are imported, known names left alone", "[store]
 TEST_CASE("a new account gets its home node in the transaction that makes it", "[store][assignment]") {
     on_each_backend([](Backend& b) {
         // One seat on n1, and whoever has chosen a node keeps it.
-        b.store().place_by([](const Assignments& now, std::size_t count) {
-            std::vector<Home> homes(count);
+        b.store().place_by([](const Assignments& now, const std::vector<PlacingFacts>& accounts) {
+            std::vector<Home> homes(accounts.size());
             if (!now.users.contains("n1")) homes.front() = {"n1", "balanced"};
             return homes;
         });
@@ -484,6 +484,14 @@ TEST_CASE("a new account gets its home node in the transaction that makes it", "
         const auto now = b(b.store().assignments()).value();
         CHECK(now.users == std::map<std::string, std::uint64_t>{{"", 1}, {"n1", 1}, {"n2", 1}});
         CHECK(now.high_availability.empty());
+    });
+}
+
+TEST_CASE("what placement rules ask for is nothing for an account that an administrator makes",
+          "[store][assignment]") {
+    on_each_backend([](Backend& b) {
+        add_account(b, "romeo@example.test");
+        CHECK(b(b.store().find_account(jid("romeo@example.test"))).value()->facts == PlacingFacts{});
     });
 }
 

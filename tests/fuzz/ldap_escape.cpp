@@ -5,9 +5,11 @@
 #include <string>
 #include <string_view>
 
+#include "base/dn.hpp"
 #include "ldap/escape.hpp"
 #include "require.hpp"
 
+using namespace hexad;
 using namespace hexad::ldap;
 
 namespace {

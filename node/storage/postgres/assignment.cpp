@@ -30,16 +30,32 @@ void move(Connection& db, AccountId account, const Home& home, bool pin) {
     tell_nodes(db, account);
 }
 
+/// Site and groups of the accounts that a move is about, as the store has them: separated by U+001D, one kind
+/// of account from the next by U+001E.
+std::string kinds_of(Connection& db, const AssignmentStore::MoveSome& wanted) {
+    std::string out;
+    auto row = db.query("SELECT DISTINCT site, directory_groups FROM account WHERE home_node=?1 AND pinned=0",
+                        wanted.from);
+    while (row.next()) {
+        if (wanted.whom && !wanted.whom({row.string(0), sql::split_groups(row.text(1))})) continue;
+        if (!out.empty()) out += '\x1e';
+        out.append(row.text(0)).append("\x1d").append(row.text(1));
+    }
+    return out;
+}
+
 }  // namespace
 
 void lock_assignment(Connection& db) { db.query("SELECT pg_advisory_xact_lock(?1)", lock_key); }
 
-std::map<std::string, AssignmentStore::Load> loads(Connection& db) {
-    std::map<std::string, AssignmentStore::Load> out;
+std::vector<AssignmentStore::Load> loads(Connection& db) {
+    std::vector<AssignmentStore::Load> out;
     auto row = db.query(
-        "SELECT home_node, count(*), count(*) FILTER (WHERE pinned<>0) FROM account GROUP BY "
-        "home_node");
-    while (row.next()) out[row.string(0)] = {row.count(1), row.count(2)};
+        "SELECT home_node, site, directory_groups, count(*), count(*) FILTER (WHERE pinned<>0) FROM account "
+        "GROUP BY home_node, site, directory_groups");
+    while (row.next())
+        out.push_back(
+            {row.string(0), {row.string(1), sql::split_groups(row.text(2))}, row.count(3), row.count(4)});
     return out;
 }
 
@@ -71,16 +87,27 @@ std::vector<AssignmentStore::Moved> place_unassigned(Connection& db, const Place
     std::vector<AssignmentStore::Moved> out;
     Transaction transaction(db);
     lock_assignment(db);
+    struct Waiting {
+        AccountId account;
+        Jid jid;
+    };
+    std::vector<Waiting> waiting;
+    std::vector<PlacingFacts> facts;
+    // All of them: the oldest may be those whom a rule gives to a group that is full.
     auto rows = db.query(
-        "SELECT a.id, a.localpart, h.name FROM account a JOIN host h ON h.id=a.host WHERE a.home_node='' "
-        "ORDER BY a.id LIMIT ?1",
-        static_cast<std::int64_t>(most));
-    const auto homes = placer(sql::assignments(db), static_cast<std::size_t>(rows.size()));
-    for (std::size_t i = 0; rows.next() && !homes[i].node.empty(); ++i) {
+        "SELECT a.id, a.localpart, h.name, a.site, a.directory_groups FROM account a JOIN host h ON "
+        "h.id=a.host WHERE a.home_node='' ORDER BY a.id");
+    while (rows.next()) {
         const auto jid = Jid::make(rows.text(1), rows.text(2));
         if (!jid) continue;
-        move(db, rows.integer(0), homes[i], false);
-        out.push_back({*jid, homes[i].node});
+        waiting.push_back({rows.integer(0), *jid});
+        facts.push_back({rows.string(3), sql::split_groups(rows.text(4))});
+    }
+    const auto homes = placer(sql::assignments(db), facts);
+    for (std::size_t i = 0; i < waiting.size() && out.size() < most; ++i) {
+        if (homes[i].node.empty()) continue;
+        move(db, waiting[i].account, homes[i], false);
+        out.push_back({waiting[i].jid, homes[i].node});
     }
     transaction.commit();
     return out;
@@ -107,8 +134,8 @@ std::int64_t start_run(Connection& db, const RebalanceRun& wanted) {
     if (!made.next()) return 0;
     const auto id = made.integer(0);
     for (const auto& flow : wanted.flows) {
-        db.run("INSERT INTO rebalance_flow(run, source, target, planned) VALUES(?1,?2,?3,?4)", id, flow.from,
-               flow.to, static_cast<std::int64_t>(flow.planned));
+        db.run("INSERT INTO rebalance_flow(run, source, target, planned, placed_in) VALUES(?1,?2,?3,?4,?5)",
+               id, flow.from, flow.to, static_cast<std::int64_t>(flow.planned), flow.group);
     }
     transaction.commit();
     return id;
@@ -131,10 +158,12 @@ std::vector<RebalanceRun> rebalance_runs(Connection& db, std::size_t most) {
         run.ended = sql::from_micros(row.integer(6));
         run.sessions = row.count(7);
         auto flow = db.query(
-            "SELECT source, target, planned, moved FROM rebalance_flow WHERE run=?1 ORDER BY source, target",
+            "SELECT source, target, planned, moved, placed_in FROM rebalance_flow WHERE run=?1 ORDER BY "
+            "source, target, placed_in",
             run.id);
         while (flow.next())
-            run.flows.push_back({flow.string(0), flow.string(1), flow.count(2), flow.count(3)});
+            run.flows.push_back(
+                {flow.string(0), flow.string(1), flow.count(2), flow.count(3), flow.string(4)});
         out.push_back(std::move(run));
     }
     return out;
@@ -167,8 +196,9 @@ AssignmentStore::MovedSome move_some(Connection& db, const AssignmentStore::Move
     // In an order that has nothing to do with names or age: devices move in proportion to users.
     auto rows = db.query(
         "SELECT a.id, a.localpart, h.name FROM account a JOIN host h ON h.id=a.host WHERE a.home_node=?1 AND "
-        "a.pinned=0 ORDER BY hashint8(a.id), a.id LIMIT ?2",
-        wanted.from, static_cast<std::int64_t>(wanted.count));
+        "a.pinned=0 AND a.site || chr(29) || a.directory_groups = ANY(string_to_array(?3, chr(30))) ORDER BY "
+        "hashint8(a.id), a.id LIMIT ?2",
+        wanted.from, static_cast<std::int64_t>(wanted.count), kinds_of(db, wanted));
     const auto count = rows.size();
     while (rows.next()) {
         const auto jid = Jid::make(rows.text(1), rows.text(2));
@@ -176,8 +206,10 @@ AssignmentStore::MovedSome move_some(Connection& db, const AssignmentStore::Move
         move(db, rows.integer(0), {wanted.to, "rebalance " + std::to_string(wanted.run)}, false);
         out.moved.push_back({*jid, wanted.to});
     }
-    db.run("UPDATE rebalance_flow SET moved=moved+?4 WHERE run=?1 AND source=?2 AND target=?3", wanted.run,
-           wanted.from, wanted.to, std::int64_t{count});
+    db.run(
+        "UPDATE rebalance_flow SET moved=moved+?4 WHERE run=?1 AND source=?2 AND target=?3 AND "
+        "placed_in=?5",
+        wanted.run, wanted.from, wanted.to, std::int64_t{count}, wanted.group);
     transaction.commit();
     return out;
 }

@@ -9,7 +9,7 @@ namespace hexad::postgres {
 void lock_assignment(Connection& db);
 
 // AssignmentStore over one connection; they throw Failure.
-std::map<std::string, AssignmentStore::Load> loads(Connection& db);
+std::vector<AssignmentStore::Load> loads(Connection& db);
 std::string set_home(Connection& db, const AssignmentStore::SetHome& wanted, const RoomCheck& check);
 bool clear_pin(Connection& db, AccountId account);
 std::vector<AssignmentStore::Moved> place_unassigned(Connection& db, const Placer& placer, std::size_t most);

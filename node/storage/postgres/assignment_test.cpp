@@ -45,6 +45,12 @@ struct World {
         wanted.count = count;
         return run(homes().move_some(wanted, std::move(check))).value();
     }
+    /// As the directory agent writes it.
+    void says(const std::string& name, const std::string& site, const std::string& groups = {}) {
+        postgres::Connection db(conninfo);
+        db.connect();
+        db.run("UPDATE account SET site=?2, directory_groups=?3 WHERE localpart=?1", name, site, groups);
+    }
     std::int64_t number(const std::string& sql) {
         postgres::Connection db(conninfo);
         db.connect();
@@ -97,7 +103,10 @@ TEST_CASE("who is pinned is moved by a pin only", "[assignment][postgres]") {
     CHECK(w.set_home(id, "n2", false).starts_with("it is pinned to n1"));
     CHECK(w.set_home(id, "n2", true).empty());
     CHECK(w.row("romeo").home_node == "n2");
-    CHECK(w.run(w.homes().loads()).value().at("n2").pinned == 1);
+    const auto loads = w.run(w.homes().loads()).value();
+    REQUIRE(loads.size() == 1);
+    CHECK(loads.front().node == "n2");
+    CHECK(loads.front().pinned == 1);
     CHECK(w.run(w.homes().clear_pin(id)).value());
     CHECK_FALSE(w.run(w.homes().clear_pin(id)).value());
     CHECK_FALSE(w.row("romeo").pinned);
@@ -107,8 +116,8 @@ TEST_CASE("the unassigned are placed, oldest first, as far as there is room", "[
     World w;
     w.add("first", "");
     w.add("second", "");
-    w.store->store().place_by([](const Assignments&, std::size_t count) {
-        std::vector<Home> homes(count);
+    w.store->store().place_by([](const Assignments&, const std::vector<PlacingFacts>& accounts) {
+        std::vector<Home> homes(accounts.size());
         homes.front() = {"n3", "balanced"};
         return homes;
     });
@@ -117,6 +126,61 @@ TEST_CASE("the unassigned are placed, oldest first, as far as there is room", "[
     CHECK(moved.front().account == jid("first@example.test"));
     CHECK(w.row("first").home_node == "n3");
     CHECK(w.row("second").home_node.empty());
+}
+
+TEST_CASE("whoever there is no room for keeps nobody behind him waiting", "[assignment][postgres]") {
+    World w;
+    for (const auto* name : {"first", "second", "third"}) w.add(name, "");
+    w.says("first", "Berlin");
+    w.says("second", "",
+           "cn=a\x1f"
+           "cn=b");
+    std::vector<PlacingFacts> asked;
+    w.store->store().place_by([&asked](const Assignments&, const std::vector<PlacingFacts>& accounts) {
+        asked = accounts;
+        std::vector<Home> homes(accounts.size(), Home{"n3", "balanced"});
+        homes.front() = {};
+        return homes;
+    });
+    CHECK(w.run(w.homes().place_unassigned(1)).value().size() == 1);
+    CHECK(asked == std::vector<PlacingFacts>{{"Berlin", {}}, {"", {"cn=a", "cn=b"}}, {}});
+    CHECK(w.row("first").home_node.empty());
+    CHECK(w.row("second").home_node == "n3");
+    CHECK(w.row("second").facts == PlacingFacts{"", {"cn=a", "cn=b"}});
+    CHECK(w.row("third").home_node.empty());
+}
+
+TEST_CASE("a run moves those that it is about", "[assignment][postgres]") {
+    World w;
+    for (const auto* name : {"a", "b", "c", "d"}) w.add(name, "n1");
+    w.says("a", "Berlin");
+    w.says("b", "Berlin", "cn=sales");
+    w.set_home(w.row("b").id, "n1", true);
+    w.says("c", "", "cn=sales");
+    auto run = planned(1);
+    run.flows.push_back({"n1", "n2", 3, 0, "g2"});
+    const auto id = w.run(w.homes().start_run(run)).value();
+    REQUIRE(w.run(w.homes().hold_job("assignment", "n1", seconds(60))).value());
+    AssignmentStore::MoveSome wanted;
+    wanted.run = id;
+    wanted.holder = "n1";
+    wanted.from = "n1";
+    wanted.to = "n2";
+    wanted.count = 9;
+    wanted.group = "g2";
+    wanted.whom = [](const PlacingFacts& facts) { return facts.site == "Berlin" || !facts.groups.empty(); };
+    CHECK(w.run(w.homes().move_some(wanted, fits)).value().moved.size() == 2);  // b is pinned
+    CHECK(w.row("a").home_node == "n2");
+    CHECK(w.row("c").home_node == "n2");
+    CHECK(w.row("d").home_node == "n1");
+    const auto flows = w.run(w.homes().runs(1)).value().front().flows;
+    REQUIRE(flows.size() == 2);
+    CHECK(flows[0].group.empty());
+    CHECK(flows[0].moved == 0);
+    CHECK(flows[1].group == "g2");
+    CHECK(flows[1].moved == 2);
+    wanted.whom = [](const PlacingFacts& facts) { return facts.site == "Lyon"; };
+    CHECK(w.run(w.homes().move_some(wanted, fits)).value().moved.empty());
 }
 
 TEST_CASE("a job has one holder until its time is over", "[assignment][postgres]") {

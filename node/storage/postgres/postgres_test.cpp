@@ -2,6 +2,7 @@
 // protocol).
 #include <catch2/catch.hpp>
 
+#include "storage/migrations.hpp"
 #include "storage/postgres/connection.hpp"
 #include "storage/postgres/offline.hpp"
 #include "storage/postgres/store.hpp"
@@ -413,6 +414,42 @@ TEST_CASE("a login to fall back on is kept for who may log in, and forgotten",
     REQUIRE(w.run(w.store->store().set_account_state(w.juliet, AccountState::disabled)).value());
     CHECK_FALSE(w.run(logins.set_offline_login(w.juliet, login)).value());
     CHECK_FALSE(w.run(logins.offline_login(w.juliet)).value());
+}
+
+TEST_CASE("accounts and runs of an older schema are kept when it is brought up to date",
+          "[postgres][schema]") {
+    asio::io_context io;
+    const auto conninfo = PostgresServer::shared().create_database();
+    {
+        postgres::Connection db(conninfo);
+        db.connect();
+        db.script("CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)");
+        for (const auto& migration : postgres_migrations()) {
+            if (migration.number <= 5) db.script(std::string(migration.sql));
+        }
+        db.script(
+            "INSERT INTO meta VALUES('jid_profile', 'nodeprep'), ('schema', '5');"
+            "INSERT INTO host(name) VALUES('example.test');"
+            "INSERT INTO account(host, localpart, source, home_node, created, rule) SELECT id, 'romeo', 1, "
+            "'n1', "
+            "1, 'balanced' FROM host;"
+            "INSERT INTO rebalance_run(cause, state, rate, started) VALUES('apply', 'done', 1000, 1);"
+            "INSERT INTO rebalance_flow(run, source, target, planned, moved) SELECT id, 'n1', 'n2', 3, 2 "
+            "FROM "
+            "rebalance_run");
+    }
+    CHECK(PostgresStore::open(io, conninfo).error().text.find("--migrate") != std::string::npos);
+    PostgresStore::Options options;
+    options.migrate = true;
+    auto store = PostgresStore::open(io, conninfo, options).value();
+    const auto row = *wait_for(io, store->store().find_account(jid("romeo@example.test"))).value();
+    CHECK(row.home_node == "n1");
+    CHECK(row.rule == "balanced");
+    CHECK(row.facts == PlacingFacts{});
+    const auto runs = wait_for(io, store->assignment().runs(1)).value();
+    REQUIRE(runs.size() == 1);
+    CHECK(runs.front().planned() == 3);
+    CHECK(runs.front().flows.front().group.empty());
 }
 
 TEST_CASE("a schema that does not fit is refused with a reason", "[postgres][schema]") {

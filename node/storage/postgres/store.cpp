@@ -397,7 +397,7 @@ struct PostgresStore::Impl final : Store,
 
     // AssignmentStore
 
-    awaitable<Result<std::map<std::string, Load>>> loads() override {
+    awaitable<Result<std::vector<Load>>> loads() override {
         return run([](Db& db) { return postgres::loads(db); });
     }
     awaitable<Result<std::string>> set_home(SetHome wanted, RoomCheck check) override {

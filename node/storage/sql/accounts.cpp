@@ -20,7 +20,7 @@ StorageError corrupt(std::string_view what, AccountId account) {
 
 #define ACCOUNT_COLUMNS                                                                        \
     "a.id, a.localpart, h.name, a.state, a.source, a.home_node, a.pinned, a.created, a.rule, " \
-    "a.assigned_at, a.pinned_at"
+    "a.assigned_at, a.pinned_at, a.site, a.directory_groups"
 
 /// From ACCOUNT_COLUMNS.
 template <class Rows>
@@ -40,6 +40,7 @@ Result<AccountRow> account_row(const Rows& row) {
     out.rule = row.string(8);
     out.assigned = row.integer(9) == 0 ? out.created : from_micros(row.integer(9));
     out.pinned_since = row.integer(10) == 0 ? out.created : from_micros(row.integer(10));
+    out.facts = {row.string(11), split_groups(row.text(12))};
     return out;
 }
 
@@ -218,7 +219,9 @@ void place_new(Db& db, const Placer& placer, const std::vector<AccountRow*>& row
     if (!placer || homeless.empty()) return;
     // Whoever else places accounts waits until this transaction ends: two would fill the last seat twice.
     if constexpr (std::is_same_v<Db, postgres::Connection>) postgres::lock_assignment(db);
-    const auto homes = placer(assignments(db), homeless.size());
+    std::vector<PlacingFacts> facts;
+    for (const auto* row : homeless) facts.push_back(row->facts);
+    const auto homes = placer(assignments(db), facts);
     for (std::size_t i = 0; i < homeless.size(); ++i) {
         homeless[i]->home_node = homes[i].node;
         homeless[i]->rule = homes[i].rule;

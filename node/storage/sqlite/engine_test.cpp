@@ -9,6 +9,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "storage/migrations.hpp"
 #include "storage/sqlite/group_writer.hpp"
 #include "storage/testing/backend.hpp"
 
@@ -116,6 +117,29 @@ TEST_CASE("a file that does not fit is refused with a reason", "[sqlite][schema]
         CHECK(SqliteEngine::open(io, (dir.path() / "no" / "hexad.db").string()).error().error ==
               StorageError::unavailable);
     }
+}
+
+TEST_CASE("accounts of an older file are kept when it is brought up to date", "[sqlite][schema]") {
+    const TempDir dir;
+    asio::io_context io;
+    const auto path = (dir.path() / "hexad.db").string();
+    {
+        Connection db(path, Connection::Mode::writer, Durability::strict);
+        db.script("CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)");
+        for (const auto& migration : sqlite_migrations()) {
+            if (migration.number <= 5) db.script(std::string(migration.sql));
+        }
+        db.script(
+            "INSERT INTO meta VALUES('jid_profile', 'nodeprep'), ('schema', '5');"
+            "INSERT INTO host(name) VALUES('example.test');"
+            "INSERT INTO account(host, localpart, created) SELECT id, 'romeo', 1 FROM host");
+    }
+    CHECK(SqliteEngine::open(io, path).error().text.find("--migrate") != std::string::npos);
+    SqliteEngine::Options options;
+    options.migrate = true;
+    const auto engine = SqliteEngine::open(io, path, options).value();
+    const auto row = *wait_for(io, engine->store().find_account(jid("romeo@example.test"))).value();
+    CHECK(row.facts == PlacingFacts{});
 }
 
 TEST_CASE("what was committed survives kill -9", "[sqlite][delivery-10]") {
