@@ -154,6 +154,7 @@ std::uint64_t RebalancePlan::moves() const {
 
 RebalancePlan plan_rebalance(const Places& places, std::uint64_t most, Misplaced misplaced) {
     Planner planner(places, misplaced);
+    most = std::min(most, places.assigned());  // nobody moves twice
     while (most-- > 0 && planner.step()) {
     }
     return planner.result();
