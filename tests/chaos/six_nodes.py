@@ -9,8 +9,10 @@ the default is smaller."""
 import argparse
 import json
 import pathlib
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -22,6 +24,7 @@ from support.lab import Lab  # noqa: E402
 
 NODES, PASSWORD = 6, "pencil"
 QUIET = 40  # seconds that idle sessions get to give back what they do not need
+PATIENCE = 300  # seconds until all must be back
 
 
 def parts(lab):
@@ -46,6 +49,7 @@ def main(checks, lab, options):
     words = [str(CROWD), "--domain", lab.domain, "--password", PASSWORD, "--clients", str(options.sessions), "--port", "5223"]
     for node in lab.status["nodes"]:
         words += ["--address", node["address"]]
+    words += ["--patience", str(PATIENCE)]
     crowd = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         told = json.loads(crowd.stdout.readline())
@@ -78,5 +82,12 @@ if __name__ == "__main__":
     options = parser.parse_args()
     options.sessions -= options.sessions % NODES
     build_load()
-    with Checks() as checks, Lab("--nodes", str(NODES), "--users", str(options.sessions), "--password", PASSWORD) as lab:
-        main(checks, lab, options)
+    # One process holds all clients; root may raise the limit.
+    wanted = options.sessions + 1000
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    with Checks() as checks, tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        config.write(f"[c2s]\nmax_connections = {options.sessions}\n")
+        config.flush()
+        with Lab("--nodes", str(NODES), "--users", str(options.sessions), "--password", PASSWORD, "--config", config.name) as lab:
+            main(checks, lab, options)
