@@ -120,6 +120,7 @@ void CommitPipeline::write(std::vector<ItemPtr> group) {
         batches.push_back(&item->batch);
     }
     if (!batches.empty()) {
+        fail_point(rows.front()->batch.room_step ? "room-decided" : "decided");
         ++groups_;
         writer_.write(std::move(batches), [self = self_, rows](std::vector<CommitStatus> statuses) {
             if (*self != nullptr) (*self)->stored(rows, statuses);

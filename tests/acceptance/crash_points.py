@@ -251,7 +251,7 @@ def taking_over(crash, checks):
 
 
 STORIES = [
-    ("read", ["n1"], chat), ("stored", ["n1"], chat), ("committed", ["n1"], chat),
+    ("read", ["n1"], chat), ("decided", ["n1"], chat), ("stored", ["n1"], chat), ("committed", ["n1"], chat),
     ("entry", ["n2"], chat), ("numbered", ["n2"], chat), ("written", ["n2"], chat), ("acknowledged", ["n2"], chat),
     ("stored", ["n1"], lambda crash, checks: chat(crash, checks, near=True)),
     ("written", ["n1"], lambda crash, checks: chat(crash, checks, near=True)),
@@ -259,7 +259,7 @@ STORIES = [
     ("claimed", ["n1"], resumption), ("proved", ["n1"], resumption), ("settled", ["n1"], resumption),
     ("backlog-taken", ["n2"], backlog), ("backlog-filled", ["n2"], backlog),
     ("ending", ["n2"], ending), ("put-back", ["n2"], ending),
-    ("room-stored", ["n1", "n2"], room), ("room-committed", ["n1", "n2"], room),
+    ("room-decided", ["n1", "n2"], room), ("room-stored", ["n1", "n2"], room), ("room-committed", ["n1", "n2"], room),
     ("epoch-raised", ["n2"], taking_over),
 ]
 

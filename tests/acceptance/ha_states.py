@@ -180,8 +180,8 @@ def frozen(checks, lab):
     fenced = lambda: [e for e in events(lab, after=mark) if e["event"] == "NodeFenced" and e["node"] == "n1"]
     eventually(fenced, 20, 0.5)
     checks.that("frozen: the node that wakes fences itself", True, str(fenced()[0]["fields"]))
-    # What it reads first when it wakes is chance: the late work, or that it is no longer the owner. Of late work it tries,
-    # all is refused; below nothing came twice.
+    # What it reads first when it wakes is chance: the late work, or that it is no longer the owner (late_writes.py leaves nothing
+    # to it). Of late work it tries, all is refused; below nothing came twice.
     refused = [e["fields"] for e in events(lab, "WriteRefused", after=mark) if e["node"] == "n1"]
     checks.that("frozen: each late write is refused under an older epoch than the one in force",
                 all(f["epoch"] < f["epoch_now"] for f in refused), str([(f["where"], f["epoch"], f["epoch_now"]) for f in refused]))
