@@ -194,7 +194,8 @@ void Router::add_state(const SessionPtr& session, Batch& batch) {
         RouteChange change;
         change.account = state.account->jid;
         change.moves_version = !session->routed || entry.available != old.available ||
-                               (entry.priority < 0) != (old.priority < 0) || entry.carbons != old.carbons;
+                               (entry.priority < 0) != (old.priority < 0) || entry.carbons != old.carbons ||
+                               entry.hidden_from != old.hidden_from;
         change.broadcast = std::move(state.broadcast);
         state.broadcast.clear();
         session->route = entry;

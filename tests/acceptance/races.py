@@ -231,6 +231,17 @@ def resume(pair, number):
     pair.clients[1] = None
 
 
+def block(pair, number):
+    """The other writes in the moment in which the one has blocked him."""
+    pair.ensure()
+    one, other = pair.clients
+    who = f"xmlns='urn:xmpp:blocking'><item jid='{pair.jids[1]}'/>"
+    one.sets(f"<block {who}</block>")
+    other.sends_raw(f"<message to='{pair.jids[0]}' type='chat' id='block{number}'><body>you?</body></message>")
+    other.receives(f"<message type='error' id='block{number}'/>")
+    one.sets(f"<unblock {who}</unblock>")
+
+
 def main(checks, lab, count):
     at = [node["address"] for node in lab.status["nodes"]]
     # The one's account has its home at the node it uses, the other's too.
@@ -238,7 +249,7 @@ def main(checks, lab, count):
     pairs = [Pair(lab, at, two) for two in accounts]
     for name, race in (("mutual approval", approve), ("simultaneous login", log_in), ("first join of a room", join),
                        ("live messages behind the backlog", backlog), ("one full JID at two nodes", bind),
-                       ("one session resumed at two nodes", resume)):
+                       ("one session resumed at two nodes", resume), ("a contact who is just being blocked", block)):
         if ONLY and race.__name__ not in ONLY:
             continue
         start = time.monotonic()
