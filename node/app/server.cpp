@@ -87,6 +87,7 @@ struct Server::Impl {
 void Server::Impl::build_core(const std::string& secret) {
     store().place_by(placer_of(config()));
     module_options.version = version;
+    module_options.archives_accounts = config().archives_accounts;
     module_options.archive_page_limit = config().archive_page_limit;
     auto& http = module_options.http;
     http.public_url = node().public_url.empty()

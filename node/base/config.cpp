@@ -353,7 +353,10 @@ void read_rest(Reader& r, Config& c) {
         t.text("file", c.log_file);
     });
     r.table("module", [&](Reader& t) {
-        t.table("archive", [&](Reader& m) { m.number("page_limit", c.archive_page_limit, 1, 250); });
+        t.table("archive", [&](Reader& m) {
+            m.boolean("enabled", c.archives_accounts);
+            m.number("page_limit", c.archive_page_limit, 1, 250);
+        });
     });
 }
 

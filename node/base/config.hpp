@@ -157,6 +157,7 @@ struct Config {
     // [log]
     std::string log_level = "info", log_file;
     // [module.archive]
+    bool archives_accounts = true;  ///< `enabled`: rooms have archives of their own, which owners switch
     std::uint32_t archive_page_limit = 250;
 
     bool is_cluster() const { return !redis_url.empty(); }

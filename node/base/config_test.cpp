@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <sstream>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -41,7 +43,40 @@ std::string faults(const std::string& lines) {
     return {};
 }
 
+std::string read_file(const std::string& name) {
+    std::stringstream text;
+    text << std::ifstream(std::string(HEXAD_SOURCE) + '/' + name).rdbuf();
+    return text.str();
+}
+
 }  // namespace
+
+TEST_CASE("the example of the documentation is a configuration", "[config]") {
+    const auto page = read_file("docs/configuration.md");
+    const auto begin = page.find("```toml\n") + 8;
+    const auto end = page.find("```", begin);
+    REQUIRE(end != std::string::npos);
+    const auto path =
+        std::filesystem::temp_directory_path() / ("hexad-example-" + std::to_string(::getpid()));
+    std::ofstream(path) << page.substr(begin, end - begin);
+    const auto config = load_config(path.string());
+    std::filesystem::remove(path);
+    CHECK(config.groups.size() == 2);
+    CHECK(config.agreements.size() == 1);
+}
+
+TEST_CASE("every key is documented", "[config]") {
+    const auto source = read_file("node/base/config.cpp"), page = read_file("docs/configuration.md");
+    const std::regex reads(
+        R"re(\b\w\.(?:text|texts|number|real|boolean|choice|seconds_of|milliseconds_of|tables?)\("(\w+)")re");
+    int keys = 0;
+    for (std::sregex_iterator it(source.begin(), source.end(), reads), last; it != last; ++it, ++keys) {
+        const auto key = (*it)[1].str();
+        INFO(key);
+        CHECK(std::regex_search(page, std::regex("[`\\[.]" + key + "[`\\].]")));
+    }
+    CHECK(keys > 80);
+}
 
 TEST_CASE("placement rules are read in their order", "[config][placement]") {
     const File file(

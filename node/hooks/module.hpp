@@ -19,6 +19,7 @@ public:
 
 /// Options that the configuration gives to modules.
 struct ModuleOptions {
+    bool archives_accounts = true;
     std::size_t archive_page_limit = 250;
     std::string rooms_label = "rooms";
     HttpOptions http;

@@ -46,6 +46,8 @@ bool wanted(const AccountData& account, const Jid& with) {
 class ArchiveModule final : public Module {
 public:
     explicit ArchiveModule(ModuleContext& ctx) : ctx_(ctx) {
+        ctx.on(Phase::guard, this, &ArchiveModule::received);
+        if (!ctx.options().archives_accounts) return;
         const std::string space(ns::mam);
         ctx.on_set(Target::account(), QName{space, "query"}, this, &ArchiveModule::query);
         ctx.decide_get(Target::account(), QName{space, "query"}, this, &ArchiveModule::form);
@@ -57,13 +59,13 @@ public:
             ctx.feature(target, ns::sid);
         }
         ctx.feature(Target::account(), ns::mam_extended);
-        ctx.on(Phase::guard, this, &ArchiveModule::received);
         ctx.on(Phase::observe, this, &ArchiveModule::sent);
     }
 
 private:
     Verdict received(MessageToAccount& event) {
         strip_ids(event.xml, event.recipient.jid);
+        if (!ctx_.options().archives_accounts) return Verdict::pass;
         const auto& from = event.stanza.from;
         if (!worth_keeping(event.xml) || (event.targets.empty() && !event.deliverable_offline))
             return Verdict::pass;
