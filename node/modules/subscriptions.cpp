@@ -79,14 +79,7 @@ private:
             return Verdict::handled;
         }
         const auto recipient = ctx_.accounts().find(contact);
-        if (!recipient) {
-            // §3.1.3: a contact that does not exist is answered like one who says no; what was there is
-            // cleaned up.
-            if (type == "subscribe")
-                inbound(account, contact, "unsubscribed", make_presence(contact, account.jid, "unsubscribed"),
-                        event.batch);
-            return Verdict::handled;
-        }
+        if (!recipient) return Verdict::handled;  // RFC 6121 §8.5.1: nothing comes back; the request stays open
         if (!ModuleContext::blocks(*recipient, account.jid))
             inbound(*recipient, account.jid, type, stanza.xml, event.batch);
         return Verdict::handled;

@@ -273,13 +273,18 @@ def pre_approval_can_be_taken_back(stage):
     juliet.receives("<presence from='{romeo}' type='subscribe'/>")
 
 
-@play("subscription", "rfc6121-3.1.3")
-def asking_nobody_is_not_answered_with_what_would_tell(stage):
+@play("subscription", "rfc6121-8.5.1")
+def what_is_asked_of_nobody_is_not_answered(stage):
     romeo = stage.online("romeo/a")
-    romeo.sends(f"<presence to='nobody-of-that-name@{stage.domain}' type='subscribe'/>")
+    nobody = f"nobody-of-that-name@{stage.domain}"
+    romeo.sends(f"<presence to='{nobody}' type='subscribe'/>")
     romeo.settles()
-    romeo.receives_no("<presence type='subscribed'/>")
-    romeo.receives_no("<presence type='error'/>")
+    assert state_of(romeo, nobody) == ("none", True)
+    for kind in ("unsubscribe", "subscribed", "unsubscribed"):
+        romeo.sends(f"<presence to='{nobody}' type='{kind}'/>")
+    romeo.settles()
+    for kind in ("subscribed", "unsubscribed", "error"):
+        romeo.receives_no(f"<presence type='{kind}'/>")
 
 
 @play("subscription", "rfc6121-3.1.2")
