@@ -46,7 +46,8 @@ AssignmentKeeper::AssignmentKeeper(Parts parts)
       assignment_(parts.assignment),
       ha_(parts.ha),
       account_changed_(std::move(parts.account_changed)),
-      timer_(io_) {
+      timer_(io_),
+      pace_(config_.placing.look) {
     register_metrics();
 }
 
@@ -62,8 +63,13 @@ awaitable<void> AssignmentKeeper::pause(milliseconds time) {
 
 awaitable<void> AssignmentKeeper::run() {
     while (!stopping_) {
-        const auto next = SteadyClock::now() + config_.placing.look;
+        const auto began = SteadyClock::now();
         co_await look_after();
+        // Every account is counted: with many of them that is a part of the store's time that must stay
+        // small.
+        const auto took = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - began);
+        pace_ = std::clamp<milliseconds>(took * 100, config_.placing.look, config_.placing.look * 30);
+        const auto next = began + pace_;
         if (driving_) co_await drive(next);
         const auto left = std::chrono::duration_cast<milliseconds>(next - SteadyClock::now());
         if (!stopping_ && left > milliseconds(0)) co_await pause(left);
@@ -72,13 +78,12 @@ awaitable<void> AssignmentKeeper::run() {
 
 awaitable<std::optional<AssignmentKeeper::Seen>> AssignmentKeeper::look() {
     const auto loads = co_await assignment_.loads();
-    auto now = co_await store_.assignments();
-    if (!loads || !now) co_return std::nullopt;
-    now->users.clear();
-    for (const auto& load : *loads) now->users[load.node] += load.users;
+    if (!loads) co_return std::nullopt;
+    Assignments now{{}, ha_.is_high_availability_on() ? "on" : "off"};
+    for (const auto& load : *loads) now.users[load.node] += load.users;
     Seen seen;
-    seen.places = places_of(config_, *now, *loads, rules_);
-    for (const auto& node : co_await ha_.nodes(now->users)) {
+    seen.places = places_of(config_, now, *loads, rules_);
+    for (const auto& node : co_await ha_.nodes(now.users)) {
         const auto name = text(node, "name");
         if (const auto* sessions = node.if_contains("sessions"); sessions != nullptr && sessions->is_int64())
             seen.sessions[name] = static_cast<std::uint64_t>(sessions->as_int64());
@@ -94,8 +99,7 @@ awaitable<void> AssignmentKeeper::look_after() {
         ha_.set_overfull(too_full_for_one(*own, seen->sessions));
     seen_ = *seen;
     // Long enough that a look that takes its time keeps the job, short enough that another node has it soon.
-    const auto held =
-        co_await assignment_.hold_job("assignment", node_, config_.placing.look * 5 / 2 + milliseconds(500));
+    const auto held = co_await assignment_.hold_job("assignment", node_, pace_ * 5 / 2 + milliseconds(500));
     const bool had = in_charge_;
     in_charge_ = held && *held;
     if (in_charge_ != had) log_info("assignment_job", {{"node", node_}, {"in_charge", in_charge_}});

@@ -98,6 +98,7 @@ private:
     HaManager& ha_;
     std::function<void(const Jid&)> account_changed_;
     asio::steady_timer timer_;
+    milliseconds pace_;  ///< from look to look
     bool stopping_ = false;
     bool in_charge_ = false;  ///< holds the job
     std::optional<Seen> seen_;

@@ -61,9 +61,10 @@ HaManager::HaManager(Parts parts)
         };
         link_->on_change = [this](const std::string& node, bool up) {
             log_info("peer_link", {{"node", node_}, {"peer", node}, {"up", up}});
-            // If it died, its clients are here before its lease is known to be over.
-            if (!up && node == peer_ && !peer_stopping_)
-                admission_.holds_for(timers_.lease + timers_.peer_timeout);
+            // If it died, its clients are here before its lease is known to be over; they may come to any
+            // node.
+            const bool announced = node == peer_ ? peer_stopping_ : flag(link_->view(node).told, "stopping");
+            if (!up && !announced) admission_.holds_for(timers_.lease + timers_.peer_timeout);
         };
     }
     // Whether this node reaches Redis decides what the others do: they hear it at once.
@@ -217,6 +218,7 @@ Situation HaManager::situation() {
     s.state = state_;
     s.reason = reason_;
     s.in_state = elapsed(entered_, now);
+    s.since_progress = elapsed(progress_, now);
     s.uptime = elapsed(started_, now);
     s.paired = !peer_.empty();
     s.enabled = settings_.high_availability;

@@ -67,6 +67,7 @@ public:
 
     NodeState state() const { return state_; }
     Reason reason() const { return reason_; }
+    bool is_high_availability_on() const { return settings_.high_availability; }
     bool serves(const std::string& home) const { return serving_.contains(home); }
     /// Where a client whose account has this home node is better off: the address of the node that serves it,
     /// if that is in another group and lets clients in. Empty: here.
@@ -216,6 +217,7 @@ private:
     Reason reason_ = Reason::initialization;
     Timestamp since_ = wall_now();
     SteadyClock::time_point entered_ = SteadyClock::now();
+    SteadyClock::time_point progress_;  ///< the last session that was adopted or sent on
     SteadyClock::time_point started_ = SteadyClock::now();
     std::set<std::string> serving_;
     std::map<std::string, EpochStore::Partition> partitions_;  ///< as Redis says, by home

@@ -23,6 +23,7 @@ constexpr std::size_t adopted_at_once = 32;
 struct Adoption {
     std::vector<std::string> sids;
     std::string from;
+    SteadyClock::time_point& progress;
     std::size_t next = 0, working = 0;
 };
 
@@ -30,6 +31,7 @@ awaitable<void> adopt_some(Router& router, std::shared_ptr<Adoption> adoption) {
     while (adoption->next < adoption->sids.size()) {
         auto sid = adoption->sids[adoption->next++];
         co_await router.adopt(std::move(sid), adoption->from);
+        adoption->progress = SteadyClock::now();
     }
 }
 
@@ -101,7 +103,7 @@ awaitable<std::uint64_t> HaManager::adopt_sessions(std::string from) {
         if (stopping_ || SteadyClock::now() > end) co_return 0;
         co_await pause(milliseconds(200));
     }
-    auto adoption = std::make_shared<Adoption>(Adoption{*sids, std::move(from)});
+    auto adoption = std::make_shared<Adoption>(Adoption{*sids, std::move(from), progress_});
     asio::steady_timer done(io_, asio::steady_timer::time_point::max());
     for (std::size_t i = 0; i < std::min(adopted_at_once, sids->size()); ++i) {
         ++adoption->working;
@@ -339,6 +341,8 @@ awaitable<void> HaManager::release_clients(std::string target, milliseconds wind
     for (const auto& [sid, session] : router_.sessions()) {
         if (session->wire != nullptr) sids.push_back(sid);
     }
+    // No faster than a node lets clients back in after a loss.
+    window = std::max(window, milliseconds(1000 * sids.size() / config_.admission.resumptions));
     std::mt19937 random(std::random_device{}());
     std::shuffle(sids.begin(), sids.end(), random);
     const auto begin = SteadyClock::now();
@@ -349,6 +353,7 @@ awaitable<void> HaManager::release_clients(std::string target, milliseconds wind
         if (due > now) co_await pause(std::chrono::duration_cast<milliseconds>(due - now));
         if (auto session = router_.find_session(sids[i]); session && session->wire != nullptr)
             asio::co_spawn(io_, router_.release(std::move(session), address), asio::detached);
+        progress_ = SteadyClock::now();
     }
     // What they had sent is finished first; a stuck store holds nobody back for long.
     for (int i = 0; i < 200 && router_.attached() > 0; ++i) co_await pause(milliseconds(10));

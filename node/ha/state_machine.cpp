@@ -137,7 +137,7 @@ Decision decide(const Situation& s, const HaTimers& timers) {
     if (s.state == NodeState::falling_back && s.peers == Owner::peer)
         return enter(NodeState::normal, Reason::normal, 10);
     if (is_moving(s.state)) {
-        if (s.in_state < timers.step_limit) return stay;
+        if (std::min(s.in_state, s.since_progress) < timers.step_limit) return stay;
         const bool back = s.state == NodeState::taking_back || s.state == NodeState::falling_back;
         return enter(NodeState::failed,
                      back ? Reason::take_back_users_failed : Reason::take_over_users_failed, 14);

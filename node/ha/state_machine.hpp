@@ -13,6 +13,7 @@ struct Situation {
     NodeState state = NodeState::initializing;
     Reason reason = Reason::initialization;
     milliseconds in_state{0};
+    milliseconds since_progress = milliseconds::max();  ///< since a session was adopted or sent on
     milliseconds uptime{0};
     bool paired = false;   ///< the group has two nodes
     bool enabled = false;  ///< high availability is on

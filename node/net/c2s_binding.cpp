@@ -19,18 +19,30 @@ milliseconds C2sConnection::waited() const {
 /// authenticate.
 awaitable<bool> C2sConnection::may_enter(Entry entry) {
     if (context_->admission == nullptr) co_return true;
+    passage_.reset();
     waits_since_ = SteadyClock::now();
     const std::function<bool()> gone = [this] { return stream_.peer_closed(); };
     const auto answer = co_await context_->admission->ask(entry, waited_, gone);
     waited_ = waited();
     waits_since_ = {};
     if (closing_) co_return false;
-    if (answer == Admission::Answer::enter) co_return true;
-    if (answer == Admission::Answer::refuse)
+    if (answer == Admission::Answer::enter) {
+        if (entry == Entry::authentication) passage_ = context_->admission->passage();
+        co_return true;
+    }
+    const bool in_plain = !secure() && step_ == Step::header;  // in front of direct TLS nothing can be said
+    if (answer == Admission::Answer::refuse && !in_plain)
         fail("resource-constraint", "the clients of a lost node are being let in; try again in a while");
     closing_ = true;
     finished_.cancel();
     co_return false;
+}
+
+/// The handshake is the dearest part of coming in: after a loss the line is in front of it.
+awaitable<bool> C2sConnection::may_start_tls() {
+    if (context_->admission == nullptr || !context_->admission->in_force()) co_return true;
+    asked_to_enter_ = true;
+    co_return co_await may_enter(Entry::authentication);
 }
 
 /// Whether the client was told to go to the group that serves its account (RFC 6120 §4.9.3.19). Who resumes

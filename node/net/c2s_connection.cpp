@@ -58,6 +58,10 @@ C2sConnection::~C2sConnection() {
 
 awaitable<void> C2sConnection::run(bool direct_tls) {
     if (direct_tls) {
+        if (!co_await may_start_tls()) {
+            stream_.abort();
+            co_return;
+        }
         const auto deadline = std::chrono::duration_cast<milliseconds>(context_->limits.authenticate);
         stream_.abort_after(deadline);
         TlsAccept accept({"xmpp-client"});
@@ -326,6 +330,7 @@ awaitable<void> C2sConnection::negotiate(Element element) {
 }
 
 awaitable<void> C2sConnection::start_tls() {
+    if (!canary_ && !co_await may_start_tls()) co_return;
     stream_.send("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
     parser_.reset();  // what came in plain behind <starttls/> is gone
     step_ = Step::header;

@@ -46,6 +46,7 @@ private:
     awaitable<void> bind(const Element& iq);
     awaitable<void> resume(const Element& element);
     awaitable<bool> may_enter(Entry entry);
+    awaitable<bool> may_start_tls();
     awaitable<bool> sent_elsewhere(const std::string& resource);
     milliseconds waited() const;
     awaitable<void> bound(Element element);
@@ -79,7 +80,8 @@ private:
     bool peer_closed_ = false;  ///< `</stream:stream>` came
     bool waiting_proof_ = false;
     bool asked_to_enter_ = false;  ///< to authenticate: once is enough, whatever mechanisms it tries
-    milliseconds waited_{0};       ///< to be let in (Admission)
+    Admission::Passage passage_;
+    milliseconds waited_{0};                 ///< to be let in (Admission)
     SteadyClock::time_point waits_since_{};  ///< … and waits now
     bool binding_ = false;                   ///< the router has been given this stream and has not answered
     int failures_ = 0;                       ///< SASL exchanges that failed

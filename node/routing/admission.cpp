@@ -9,6 +9,8 @@ namespace {
 
 /// Streams are let in in small groups: a timer for each would cost more than it spreads.
 constexpr milliseconds least_pause{5};
+/// A stream that has not authenticated by then does not count as one that is about to.
+constexpr seconds slow_passage{5};
 
 constexpr std::array<Entry, 3> entries{Entry::authentication, Entry::login, Entry::resumption};
 
@@ -43,7 +45,13 @@ struct Admission::Line {
     Counter* refused = nullptr;
 };
 
-Admission::Admission(asio::io_context& io, AdmissionConfig config) : io_(io), config_(config), timer_(io) {
+struct Admission::UnderWay {
+    std::map<std::uint64_t, SteadyClock::time_point> since;  ///< by number, and so by time
+    std::uint64_t last = 0;
+};
+
+Admission::Admission(asio::io_context& io, AdmissionConfig config)
+    : io_(io), config_(config), under_way_(std::make_shared<UnderWay>()), timer_(io) {
     auto& metrics = Metrics::instance();
     for (const auto entry : entries) {
         auto fresh = std::make_shared<Line>(pace_of(entry, config_));
@@ -59,6 +67,20 @@ Admission::Admission(asio::io_context& io, AdmissionConfig config) : io_(io), co
 }
 
 Admission::~Admission() = default;
+
+Admission::Passage Admission::passage() {
+    const auto number = ++under_way_->last;
+    under_way_->since[number] = SteadyClock::now();
+    return {nullptr, [all = under_way_, number](void*) { all->since.erase(number); }};
+}
+
+std::size_t Admission::places(SteadyClock::time_point now) {
+    auto& since = under_way_->since;
+    while (!since.empty() && now - since.begin()->second > slow_passage) since.erase(since.begin());
+    // Half a second's worth: enough for clients that are far away, and soon done.
+    const std::size_t most = std::max<std::size_t>(4, (config_.logins + config_.resumptions) / 2);
+    return most - std::min(most, since.size());
+}
 
 void Admission::holds_for(milliseconds time) { until_ = std::max(until_, SteadyClock::now() + time); }
 
@@ -100,7 +122,8 @@ awaitable<Admission::Answer> Admission::ask(Entry entry, milliseconds waited_bef
                                             std::function<bool()> gone) {
     const auto here = lines_[static_cast<std::size_t>(entry)];
     const auto now = SteadyClock::now();
-    if (!in_force() || here->order.passes(now)) {
+    const bool place = entry != Entry::authentication || places(now) > 0;
+    if (!in_force() || (place && here->order.passes(now))) {
         entered(entry);
         co_return Answer::enter;
     }
@@ -115,8 +138,9 @@ awaitable<Admission::Answer> Admission::ask(Entry entry, milliseconds waited_bef
             line->waiting.erase(ticket);
         }
     };
-    const Place place{here, here->order.stand(now + std::max(milliseconds(0), config_.wait - waited_before))};
-    here->waiting[place.ticket] = &waiting;
+    const Place standing{here,
+                         here->order.stand(now + std::max(milliseconds(0), config_.wait - waited_before))};
+    here->waiting[standing.ticket] = &waiting;
     look_later();
     while (!waiting.called) co_await waiting.timer.async_wait(asio::as_tuple(asio::use_awaitable));
     switch (*waiting.called) {
@@ -139,7 +163,8 @@ void Admission::look() {
     const auto now = SteadyClock::now();
     for (const auto& one : lines_) {
         const auto is_gone = [&one](AdmissionLine::Ticket ticket) { return one->waiting.at(ticket)->gone(); };
-        for (const auto& [ticket, call] : one->order.call(now, is_gone)) {
+        const auto most = one == lines_[0] ? places(now) : std::numeric_limits<std::size_t>::max();
+        for (const auto& [ticket, call] : one->order.call(now, is_gone, most)) {
             auto& waiting = *one->waiting.at(ticket);
             waiting.called = call;
             waiting.timer.cancel();
@@ -153,7 +178,7 @@ void Admission::look_later() {
     auto next = SteadyClock::time_point::max();
     for (const auto& one : lines_) next = std::min(next, one->order.next_look(now));
     if (next == SteadyClock::time_point::max()) return;
-    next = std::max(next, now + least_pause);
+    next = std::max(next, now + (places(now) > 0 ? least_pause : 4 * least_pause));
     if (look_at_ <= next) return;  // a look is due anyway
     look_at_ = next;
     timer_.expires_at(next);

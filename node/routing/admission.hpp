@@ -13,8 +13,8 @@
 
 namespace hexad {
 
-/// What a stream asks for that costs the node something. Before it authenticates nobody knows whether a
-/// client will resume or log in, so that step has a pace of its own: the sum of both.
+/// What a stream asks for that costs the node something. Until it has authenticated, which begins with TLS,
+/// nobody knows whether a client will resume or log in, so that step has a pace of its own: the sum of both.
 enum class Entry { authentication, login, resumption };
 
 /// Lets clients in at a bounded pace after a node was lost without a word (docs/redundancy-groups.md, "After
@@ -29,6 +29,12 @@ public:
     /// Waits until the stream may go on, or has waited `config.wait` in all (`waited_before` of it earlier).
     /// `gone`: whether its client has gone away.
     awaitable<Answer> ask(Entry entry, milliseconds waited_before, std::function<bool()> gone);
+
+    /// Held by a stream from the moment it is let in to TLS until it has authenticated. So many are under way
+    /// at a time: if all came in together, none would be done before its client gives up. A client that takes
+    /// its time keeps nobody out for long.
+    using Passage = std::shared_ptr<void>;
+    Passage passage();
 
     /// Another node's clients are coming: for so long, and as long as streams wait, the pace holds.
     void holds_for(milliseconds time);
@@ -47,6 +53,8 @@ public:
 private:
     struct Waiting;
     struct Line;
+    struct UnderWay;
+    std::size_t places(SteadyClock::time_point now);
     Line& line(Entry entry) const { return *lines_[static_cast<std::size_t>(entry)]; }
     void look();
     void look_later();
@@ -55,6 +63,7 @@ private:
     asio::io_context& io_;
     AdmissionConfig config_;
     std::array<std::shared_ptr<Line>, 3> lines_;  ///< who waits may outlive this when the node ends
+    std::shared_ptr<UnderWay> under_way_;
     asio::steady_timer timer_;
     SteadyClock::time_point look_at_ = SteadyClock::time_point::max();
     SteadyClock::time_point until_{};

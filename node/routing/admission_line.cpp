@@ -16,7 +16,7 @@ void AdmissionLine::leave(Ticket ticket) {
 }
 
 std::vector<std::pair<AdmissionLine::Ticket, AdmissionLine::Call>> AdmissionLine::call(
-    Time now, const std::function<bool(Ticket)>& is_gone) {
+    Time now, const std::function<bool(Ticket)>& is_gone, std::size_t places) {
     std::vector<std::pair<Ticket, Call>> out;
     while (!limits_.empty() && limits_.begin()->first <= now) {
         const auto ticket = limits_.begin()->second;
@@ -26,7 +26,8 @@ std::vector<std::pair<AdmissionLine::Ticket, AdmissionLine::Call>> AdmissionLine
     while (!waiting_.empty()) {
         const auto ticket = waiting_.begin()->first;
         const bool gone = is_gone(ticket);
-        if (!gone && !bucket_.take(now)) break;
+        if (!gone && (places == 0 || !bucket_.take(now))) break;
+        if (!gone) --places;
         leave(ticket);
         out.emplace_back(ticket, gone ? Call::gone : Call::enters);
     }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -26,9 +27,10 @@ public:
     Ticket stand(Time give_up);
     void leave(Ticket ticket);
 
-    /// Whose turn it is, and who has waited too long. Who is gone leaves without a token: of clients that
-    /// give up and come again, each would else cost two.
-    std::vector<std::pair<Ticket, Call>> call(Time now, const std::function<bool(Ticket)>& is_gone);
+    /// Whose turn it is, at most `places` of them, and who has waited too long. Who is gone leaves without a
+    /// token: of clients that give up and come again, each would else cost two.
+    std::vector<std::pair<Ticket, Call>> call(Time now, const std::function<bool(Ticket)>& is_gone,
+                                              std::size_t places = std::numeric_limits<std::size_t>::max());
     Time next_look(Time now);
     std::size_t size() const { return waiting_.size(); }
     double per_second() const { return bucket_.per_second(); }

@@ -85,6 +85,16 @@ TEST_CASE("a client that has gone away costs no token", "[admission]") {
     CHECK(line.call(start + 1s, is_gone) == Called{{gone, Call::gone}, {there, Call::enters}});
 }
 
+TEST_CASE("who finds no place waits, and costs no token", "[admission]") {
+    AdmissionLine line(10);
+    const auto gone = line.stand(start + 30s), first = line.stand(start + 30s),
+               second = line.stand(start + 30s);
+    const auto is_gone = [gone](AdmissionLine::Ticket ticket) { return ticket == gone; };
+    CHECK(line.call(start, is_gone, 1) == Called{{gone, Call::gone}, {first, Call::enters}});
+    CHECK(line.call(start, is_gone, 0).empty());
+    CHECK(line.call(start, is_gone, 5) == Called{{second, Call::enters}});
+}
+
 TEST_CASE("who leaves the line is not called", "[admission]") {
     AdmissionLine line(1);
     CHECK(line.passes(start));

@@ -353,7 +353,7 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
         other->state.epoch = std::max(other->state.epoch, record.epoch);
         co_return other;
     }
-    auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+    auto session = new_session();
     session->state.sid = record.sid;
     session->state.jid = record.jid;
     session->state.account = *account;

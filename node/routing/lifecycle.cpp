@@ -8,6 +8,7 @@ namespace hexad {
 namespace {
 
 constexpr std::size_t max_sessions_per_account = 100;
+constexpr std::size_t ends_at_once = 64;  ///< of sessions that are over together
 constexpr seconds patience{20};  ///< of a resume, with a store that is away or a session that is ending
 
 /// Submits a batch and waits until it is safe.
@@ -45,7 +46,7 @@ awaitable<error_code> Router::start() {
             co_await log_.end(record.sid, record.epoch);
             continue;
         }
-        auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+        auto session = new_session();
         session->state.sid = record.sid;
         session->state.jid = record.jid;
         session->state.account = *account;
@@ -142,7 +143,7 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
     if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
         co_return StanzaError::resource_constraint("too many sessions of this account");
     }
-    auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+    auto session = new_session();
     session->state.sid = random_id(16);
     session->state.jid = *full;
     session->state.account = *account;
@@ -431,6 +432,12 @@ void Router::begin_end(const SessionPtr& session) {
 }
 
 awaitable<void> Router::end_session(SessionPtr session) {
+    ++ends_under_way_;
+    co_await end_now(std::move(session));
+    --ends_under_way_;
+}
+
+awaitable<void> Router::end_now(SessionPtr session) {
     auto& state = session->state;
     // What the client sent before it went is finished first; only a store that is away makes this end early.
     for (int i = 0; i < 1000 && !(session->unread.empty() && session->inputs.empty()); ++i) {
@@ -498,32 +505,48 @@ awaitable<void> Router::end_session(SessionPtr session) {
     forget(session);
 }
 
+void Router::tick_sessions() {
+    auto due = std::move(ticking_);
+    ticking_.clear();
+    for (const auto& session : due) {
+        session->tick_scheduled = false;
+        if (session->tick()) {
+            session->tick_scheduled = true;
+            ticking_.insert(session);
+        }
+    }
+}
+
+/// Ends sessions whose clients stayed away, some at a time: those of a lost node or network are over
+/// together, and the node has others to serve. False: none is left.
+bool Router::expire_some() {
+    const auto now = wall_now();
+    std::vector<SessionPtr> expired;
+    bool more = false;
+    for (const auto& [sid, session] : sessions_) {
+        if (session->phase != SessionPhase::detached || session->wire != nullptr || session->closing ||
+            (session->until > now && !session->over_limit()))
+            continue;
+        more = ends_under_way_ + expired.size() >= ends_at_once;
+        if (more) break;
+        expired.push_back(session);
+    }
+    for (const auto& session : expired) {
+        log_info("session_expired", {{"jid", session->state.jid.to_string()}});
+        begin_end(session);
+    }
+    return more;
+}
+
 awaitable<void> Router::sweep() {
-    while (!stopping_) {
-        sweep_timer_.expires_after(seconds(1));
+    auto ticked = SteadyClock::now();
+    for (bool more = false; !stopping_; more = expire_some()) {
+        sweep_timer_.expires_after(more ? milliseconds(50) : milliseconds(1000));
         const auto [ec] = co_await sweep_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
         if (ec) co_return;
-        auto due = std::move(ticking_);
-        ticking_.clear();
-        for (const auto& session : due) {
-            session->tick_scheduled = false;
-            if (session->tick()) {
-                session->tick_scheduled = true;
-                ticking_.insert(session);
-            }
-        }
-        const auto now = wall_now();
-        std::vector<SessionPtr> expired;
-        for (const auto& [sid, session] : sessions_) {
-            if (session->phase == SessionPhase::detached && session->wire == nullptr && !session->closing &&
-                (session->until <= now || session->over_limit())) {
-                expired.push_back(session);
-            }
-        }
-        for (const auto& session : expired) {
-            log_info("session_expired", {{"jid", session->state.jid.to_string()}});
-            begin_end(session);
-        }
+        if (more && SteadyClock::now() - ticked < seconds(1)) continue;
+        ticked = SteadyClock::now();
+        tick_sessions();
     }
 }
 

@@ -53,9 +53,10 @@ SessionPtr Router::find_session(const std::string& sid) const {
     return it == sessions_.end() ? nullptr : it->second;
 }
 
-std::size_t Router::attached() const {
-    return static_cast<std::size_t>(std::count_if(sessions_.begin(), sessions_.end(),
-                                                  [](const auto& s) { return s.second->wire != nullptr; }));
+SessionPtr Router::new_session() {
+    auto session = std::make_shared<Session>(log_, options_.limits, io_.get_executor());
+    session->attached_count = attached_;
+    return session;
 }
 
 void Router::receive(SessionPtr session, Element stanza) {

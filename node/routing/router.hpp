@@ -96,7 +96,8 @@ public:
     SessionPtr find_session(const std::string& sid) const;
     SessionPtr find_full(const Jid& full) const;
     const std::unordered_map<std::string, SessionPtr>& sessions() const { return sessions_; }
-    std::size_t attached() const;
+    /// How many of them have a stream.
+    std::size_t attached() const { return *attached_; }
 
     // ---- ClusterView ----
     RouteTable& routes() override { return routes_; }
@@ -116,6 +117,7 @@ public:
 
 private:
     friend struct Decision;
+    SessionPtr new_session();
     // router.cpp: input queue and commits
     void pump(const SessionPtr& session);
     awaitable<void> load_for(SessionPtr session, std::vector<Jid> accounts);
@@ -178,6 +180,9 @@ private:
     void forget(const SessionPtr& session);
     void tell_rooms_close(const SessionPtr& session);
     awaitable<void> drop_inherited(SessionPtr session);
+    awaitable<void> end_now(SessionPtr session);
+    void tick_sessions();
+    bool expire_some();
     awaitable<void> sweep();
     SessionRecord record_of(const SessionPtr& session) const;
 
@@ -216,6 +221,7 @@ private:
     RouteTable routes_;
     AccountCache accounts_;
     std::unordered_map<std::string, SessionPtr> sessions_;
+    std::shared_ptr<std::size_t> attached_ = std::make_shared<std::size_t>(0);
     /// Sessions on their way to this node, with what was handed to it for them meanwhile.
     struct Claiming {
         int claims = 0;
@@ -234,6 +240,7 @@ private:
     std::unordered_set<SessionPtr> ticking_;
     std::unordered_set<std::string> host_set_;
     asio::steady_timer sweep_timer_;
+    std::size_t ends_under_way_ = 0;
     bool stopping_ = false;
 };
 

@@ -267,8 +267,16 @@ void Session::schedule_tick() {
     }
 }
 
+void Session::wire_is(Wire* w) {
+    if (attached_count) {
+        if (wire != nullptr) --*attached_count;
+        if (w != nullptr) ++*attached_count;
+    }
+    wire = w;
+}
+
 void Session::attach(Wire& w) {
-    wire = &w;
+    wire_is(&w);
     phase = SessionPhase::attached;
     asked_ = false;
     ack_wanted_ = false;

@@ -83,7 +83,12 @@ public:
 
     Session(SessionLog& log, SessionLimits limits, asio::any_io_executor executor)
         : log_(log), limits_(limits), executor_(std::move(executor)) {}
+    ~Session() { wire_is(nullptr); }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
 
+    /// How many sessions have a stream; set by who made them, before they have one.
+    std::shared_ptr<std::size_t> attached_count;
     SessionState state;
     SessionMode mode = SessionMode::bound;
     SessionPhase phase = SessionPhase::attached;
@@ -190,7 +195,7 @@ public:
     Wire* wire = nullptr;
     void attach(Wire& w);
     void detach() {
-        wire = nullptr;
+        wire_is(nullptr);
         settled_ = false;
     }
     /// A new stream of this session answered with `h`: drops what it covers, numbers and writes the rest.
@@ -216,6 +221,7 @@ public:
     const std::deque<SlotPtr>& slots() const { return slots_; }
 
 private:
+    void wire_is(Wire* w);
     bool live() const { return wire != nullptr && settled_ && !finished; }
     void append(SlotPtr slot);
     void hold(const LogEntry& entry);

@@ -132,8 +132,6 @@ public:
                                                                      std::size_t limit) = 0;
     /// Home node → number of accounts.
     virtual awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() = 0;
-    /// The same, with the switch of high availability, at one moment.
-    virtual awaitable<Result<Assignments>> assignments() = 0;
     /// A value of the table `meta`, empty if absent.
     virtual awaitable<Result<std::string>> meta(std::string key) = 0;
     virtual awaitable<Result<bool>> set_meta(std::string key, std::string value) = 0;

@@ -15,7 +15,7 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.client import BIND, ENDED, SASL, Client, encoded  # noqa: E402
+from support.client import BIND, ENDED, SASL, TLS, Client, encoded  # noqa: E402
 from support.ha import ctl, events, last_event, settled_events, waits_for  # noqa: E402
 from support.lab import LAB, Lab  # noqa: E402
 from support.resilient import Resilient  # noqa: E402
@@ -55,14 +55,16 @@ class Login:
         self.user, self.how, self.host = user, None, None
         self.client = Client(address, 5222, domain, label=f"{user['jid']}@{address}")
         self.client.opens().has_features()
-        self.client.starts_tls().opens().has_features()
 
     def goes(self):
         start = time.monotonic()
         name, password = split(self.user)
         first = b"\0" + name.encode() + b"\0" + password.encode()
-        answer = self._asks(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{encoded(first)}</auth>",
-                            lambda e: e.tag in (f"{{{SASL}}}success", f"{{{SASL}}}failure"))
+        answer = self._asks(f"<starttls xmlns='{TLS}'/>", lambda e: e.tag == f"{{{TLS}}}proceed")
+        if answer.tag == f"{{{TLS}}}proceed":
+            self.client.wraps().opens().has_features()
+            answer = self._asks(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{encoded(first)}</auth>",
+                                lambda e: e.tag in (f"{{{SASL}}}success", f"{{{SASL}}}failure"))
         if answer.tag == f"{{{SASL}}}success":
             self.client.opens().has_features()
             answer = self._asks(f"<iq type='set' id='b'><bind xmlns='{BIND}'><resource>plain</resource></bind></iq>",

@@ -24,6 +24,7 @@ from support.lab import Lab  # noqa: E402
 
 NODES, PASSWORD = 6, "pencil"
 QUIET = 40  # seconds that idle sessions get to give back what they do not need
+WINDOW = 120  # seconds that a session waits: twelve thousand handshakes of both sides take more than the thirty of a lab here
 PATIENCE = 300  # seconds until all must be back
 
 
@@ -123,7 +124,7 @@ if __name__ == "__main__":
     options.sessions -= options.sessions % NODES
     build_load()
     with Checks() as checks, tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-        config.write(f"[c2s]\nmax_connections = {options.sessions}\n")
+        config.write(f"[cluster]\nresume_window = {WINDOW}\n[c2s]\nmax_connections = {options.sessions}\n")
         config.flush()
         with Lab("--nodes", str(NODES), "--users", str(options.sessions), "--password", PASSWORD, "--config", config.name) as lab:
             main(checks, lab, options)

@@ -280,9 +280,6 @@ struct PostgresStore::Impl final : Store,
     awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() override {
         return run([](Db& db) { return sql::assignment_counts(db); });
     }
-    awaitable<Result<Assignments>> assignments() override {
-        return run([](Db& db) { return sql::assignments(db); });
-    }
     awaitable<Result<std::string>> meta(std::string key) override {
         return run([key = std::move(key)](Db& db) { return sql::meta(db, key); });
     }

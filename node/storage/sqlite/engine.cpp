@@ -288,9 +288,6 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     awaitable<Result<std::map<std::string, std::uint64_t>>> assignment_counts() override {
         return read([](Connection& db) { return sql::assignment_counts(db); });
     }
-    awaitable<Result<Assignments>> assignments() override {
-        return read([](Connection& db) { return sql::assignments(db); });
-    }
     awaitable<Result<std::string>> meta(std::string key) override {
         return read([key = std::move(key)](Connection& db) { return sql::meta(db, key); });
     }
