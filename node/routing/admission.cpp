@@ -10,7 +10,7 @@ namespace {
 /// Streams are let in in small groups: a timer for each would cost more than it spreads.
 constexpr milliseconds least_pause{5};
 /// A stream that has not authenticated by then does not count as one that is about to.
-constexpr seconds slow_passage{5};
+constexpr seconds slow_passage{10};
 
 constexpr std::array<Entry, 3> entries{Entry::authentication, Entry::login, Entry::resumption};
 
@@ -77,8 +77,8 @@ Admission::Passage Admission::passage() {
 std::size_t Admission::places(SteadyClock::time_point now) {
     auto& since = under_way_->since;
     while (!since.empty() && now - since.begin()->second > slow_passage) since.erase(since.begin());
-    // Half a second's worth: enough for clients that are far away, and soon done.
-    const std::size_t most = std::max<std::size_t>(4, (config_.logins + config_.resumptions) / 2);
+    // A fifth of a second's worth: what else the node has to do, such as renewing its lease, comes in between.
+    const std::size_t most = std::max<std::size_t>(4, (config_.logins + config_.resumptions) / 5);
     return most - std::min(most, since.size());
 }
 
