@@ -31,6 +31,7 @@ struct MucModule::Live {
         : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
 
     muc::Room room;
+    std::string home;                            ///< as last read; of a room without a row, this node
     std::map<std::uint64_t, RoomInput> inbox;    ///< by position
     std::map<std::uint64_t, RoomInput> decided;  ///< inputs whose effects are on their way to being safe
     std::uint64_t position = 0;                  ///< of the last input decided on
@@ -231,17 +232,19 @@ void MucModule::run(const LivePtr& room) {
     asio::co_spawn(ctx_.cluster().io(), work(room), asio::detached);
 }
 
-awaitable<bool> MucModule::load(LivePtr live) {
+awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
     auto& room = live->room;
     const auto row = co_await ctx_.store().load_room(room.jid);
-    if (!row) co_return false;
+    if (!row) co_return Loaded::later;
     if (*row) ctx_.cluster().learn_room_home(room.jid, (*row)->home_node);
+    live->home = *row ? (*row)->home_node : ctx_.cluster().node_name();
+    if (partitioned_ && !served_.contains(live->home)) co_return Loaded::elsewhere;
     const auto state = co_await ctx_.cluster().session_log().room_state(room.jid);
-    if (!state) co_return false;
+    if (!state) co_return Loaded::later;
     std::map<std::uint64_t, RoomInput> inbox;
     for (auto after = state->position;;) {
         auto entries = co_await ctx_.cluster().session_log().room_inbox(room.jid, after, inbox_page);
-        if (!entries) co_return false;
+        if (!entries) co_return Loaded::later;
         for (auto& entry : *entries) {
             after = std::max(after, entry.position);
             inbox.emplace(entry.position, std::move(entry.input));
@@ -251,14 +254,14 @@ awaitable<bool> MucModule::load(LivePtr live) {
     if (*row) {
         if (!room.read(**row)) {
             log_error("room_broken", {{"room", room.jid.to_string()}});
-            co_return false;
+            co_return Loaded::later;
         }
         if (room.exists && room.config.archived) {
             ArchiveQuery newest;
             newest.before_id = "";
             newest.limit = muc::Room::kept_past;
             auto page = co_await ctx_.store().room_archive_page(room.id, newest);
-            if (!page) co_return false;
+            if (!page) co_return Loaded::later;
             for (auto& item : page->items) {
                 room.stored.insert(item.stanza_id);
                 if (item.xml.find("<body") != std::string::npos) room.remember(item.at, std::move(item.xml));
@@ -275,7 +278,7 @@ awaitable<bool> MucModule::load(LivePtr live) {
         leave_missing(room);
     }
     live->loaded = true;
-    co_return true;
+    co_return Loaded::yes;
 }
 
 /// Sessions that did not outlive the node's last run leave their rooms now.
@@ -300,15 +303,19 @@ void MucModule::leave_missing(muc::Room& room) {
 // ---- one input after another ----
 
 awaitable<void> MucModule::work(LivePtr live) {
-    while (!live->loaded) {
-        if (co_await load(live)) break;
+    while (!live->loaded && !live->lost) {
+        const auto loaded = co_await load(live);
+        if (loaded == Loaded::yes) break;
         live->room.forget();
-        co_await pause(ctx_.cluster().io(), store_pause);
+        if (loaded == Loaded::later) {
+            co_await pause(ctx_.cluster().io(), store_pause);
+        } else {
+            co_await not_ours(live);
+        }
     }
     while (!live->inbox.empty() && !live->lost) {
         if (!owns(live->room)) {
-            co_await pause(ctx_.cluster().io(), handover_pause);
-            hand_over(live);
+            co_await not_ours(live);
             break;
         }
         if (live->inbox.begin()->first > live->position + 1) {
@@ -360,8 +367,20 @@ awaitable<bool> MucModule::fill_gap(LivePtr live) {
     co_return true;
 }
 
-/// The room lives elsewhere: its node is told to look into the inbox, this one forgets it.
-void MucModule::hand_over(const LivePtr& live) {
+/// The room lives elsewhere, and what is in its inbox was announced to this node: the node that has it looks
+/// into the inbox itself when it becomes its owner. If the input still lies there after a moment, it is told
+/// to look; this node forgets the room.
+awaitable<void> MucModule::not_ours(LivePtr live) {
+    co_await pause(ctx_.cluster().io(), handover_pause);
+    if (served_.contains(live->room.id != 0 ? live->room.home : live->home)) {
+        live->lost = live->stale = live->loaded;  // it has come here: read again
+        co_return;
+    }
+    live->lost = true;
+    if (live->inbox.empty()) co_return;
+    const auto newest = live->inbox.rbegin()->first;
+    const auto waits = co_await ctx_.cluster().session_log().room_inbox(live->room.jid, newest - 1, 1);
+    if (waits && (waits->empty() || waits->front().position != newest)) co_return;
     RoomInput poke;
     poke.room = live->room.jid;
     poke.origin = {"poke:" + random_id(8), 1, 0};
@@ -370,7 +389,6 @@ void MucModule::hand_over(const LivePtr& live) {
     Batch batch;
     batch.room_inputs.push_back(std::move(poke));
     ctx_.cluster().submit(std::move(batch));
-    live->lost = true;
 }
 
 /// Reads what the decision will ask for: accounts that the stanza names, the row of a room that is to be.

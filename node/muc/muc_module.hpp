@@ -45,10 +45,11 @@ private:
     bool owns(const muc::Room& room) const;
     awaitable<void> resume_rooms(std::string home);
     awaitable<bool> fill_gap(LivePtr room);
-    void hand_over(const LivePtr& room);
+    awaitable<void> not_ours(LivePtr room);
     void run(const LivePtr& room);
     awaitable<void> work(LivePtr room);
-    awaitable<bool> load(LivePtr room);
+    enum class Loaded { yes, later, elsewhere };  ///< later: store or session log are away
+    awaitable<Loaded> load(LivePtr room);
     awaitable<void> prepare(LivePtr room, const RoomInput& input, const Element& stanza);
     awaitable<void> settle(LivePtr room);
     void decide(const LivePtr& room, muc::Step& step);

@@ -1,0 +1,178 @@
+// What becomes of a room when its partition moves (docs/redundancy-groups.md), without a cluster.
+#include <catch2/catch.hpp>
+
+#include "hooks/module.hpp"
+#include "muc/muc_module.hpp"
+#include "storage/sqlite/engine.hpp"
+#include "storage/testing/backend.hpp"
+#include "xmpp/namespaces.hpp"
+
+using namespace hexad;
+using hexad::testing::jid;
+using hexad::testing::wait_for;
+
+namespace {
+
+/// Sessions and rooms as a state store has them; what is asked before it is `up` gets no answer.
+struct FakeLog final : SessionLog {
+    template <class T>
+    awaitable<Result<T>> tell(T value) {
+        if (!up) co_return StorageError::unavailable;
+        co_return value;
+    }
+    awaitable<Result<std::vector<SessionRecord>>> load_sessions() override {
+        return tell(std::vector<SessionRecord>{});
+    }
+    awaitable<Result<ClaimedSession, ClaimRefusal>> claim(std::string, AccountId, std::string) override {
+        co_return ClaimRefusal::unknown;
+    }
+    awaitable<Result<bool>> settle(std::string, Epoch, std::uint32_t) override { return tell(true); }
+    awaitable<Result<bool>> number(std::string, Epoch, std::vector<Number>) override { return tell(true); }
+    void ack(std::string, Epoch, std::uint64_t) override {}
+    awaitable<Result<Filled>> fill(std::string, Epoch) override { return tell(Filled{}); }
+    awaitable<Result<Ended>> end(std::string, Epoch, Batch) override { return tell(Ended{}); }
+    awaitable<Result<std::optional<SessionTomb>>> tomb(std::string) override {
+        return tell(std::optional<SessionTomb>{});
+    }
+    awaitable<Result<std::vector<RoomEntry>>> room_inbox(Jid, std::uint64_t position, std::size_t) override {
+        std::vector<RoomEntry> out;
+        for (const auto& entry : inbox) {
+            if (entry.position > position) out.push_back(entry);
+        }
+        return tell(out);
+    }
+    awaitable<Result<RoomState>> room_state(Jid) override {
+        ++loads;
+        return tell(state);
+    }
+    awaitable<Result<std::vector<Jid>>> active_rooms() override { return tell(std::vector<Jid>{}); }
+
+    bool up = true;
+    int loads = 0;
+    RoomState state;
+    std::vector<RoomEntry> inbox;
+};
+
+/// One node as its rooms see it.
+struct Node final : ClusterView {
+    Node() : rows(SqliteEngine::open(context, ":memory:").value()), cache(rows->store(), 100) {}
+
+    RouteTable& routes() override { return table; }
+    AccountCache& accounts() override { return cache; }
+    Store& store() override { return rows->store(); }
+    SessionLog& session_log() override { return log; }
+    bool is_local_host(std::string_view domain) const override { return domain == "montague.lit"; }
+    std::string host_of_service(std::string_view domain, std::string& label) const override {
+        if (domain != "rooms.montague.lit") return {};
+        label = "rooms";
+        return "montague.lit";
+    }
+    const std::vector<std::string>& hosts() const override { return names; }
+    void submit(Batch batch) override { submit(std::move(batch), nullptr); }
+    void submit(Batch batch, std::function<void(bool)> done) override {
+        submitted.push_back(std::move(batch));
+        if (done) done(true);
+    }
+    const std::string& node_name() const override { return name; }
+    asio::io_context& io() override { return context; }
+    void route_from_service(const Element&, const Jid&, const Jid&, Batch&) override {}
+    void learn_room_home(const Jid&, const std::string&) override {}
+    void change_account(AccountData&, AccountChange, Batch&) override {}
+
+    /// Inputs that rooms of this node wrote for a room.
+    std::vector<RoomInput> inputs(std::string_view source) const {
+        std::vector<RoomInput> out;
+        for (const auto& batch : submitted) {
+            for (const auto& input : batch.room_inputs) {
+                if (input.origin.source.starts_with(source)) out.push_back(input);
+            }
+        }
+        return out;
+    }
+
+    asio::io_context context;
+    std::unique_ptr<SqliteEngine> rows;
+    RouteTable table;
+    AccountCache cache;
+    FakeLog log;
+    std::vector<std::string> names{"montague.lit"};
+    std::string name = "n1";
+    std::vector<Batch> submitted;
+};
+
+const Jid hall = jid("hall@rooms.montague.lit");
+
+struct World {
+    World() : context(hooks, node, options), muc(context) { muc.follow_partitions(); }
+
+    void make_room(const std::string& home) {
+        muc::RoomConfig config;
+        config.persistent = true;
+        config.locked = false;
+        REQUIRE(wait_for(node.context, node.store().create_room(hall, home, config.encode())));
+    }
+    void runs_for(milliseconds time) {
+        node.context.restart();
+        node.context.run_for(time);
+    }
+    /// A client enters, or anything else, at this position of the inbox.
+    void arrives(std::uint64_t position, const std::string& sid = "sid-romeo") {
+        RoomInput input;
+        input.room = hall;
+        input.origin = {sid, position, 0};
+        input.sid = sid;
+        input.from = jid("romeo@montague.lit/orchard");
+        input.xml = make_bytes("<presence from='romeo@montague.lit/orchard' to='" + hall.to_string() +
+                               "/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>");
+        node.log.inbox.push_back({position, input});
+        RoomInputArrived event{input, position};
+        hooks.run(event);
+    }
+    std::vector<CarriedRoom> carried() {
+        std::vector<CarriedRoom> rooms;
+        RoomsCarried event{rooms};
+        hooks.run(event);
+        return rooms;
+    }
+
+    Node node;
+    Hooks hooks;
+    ModuleOptions options;
+    ModuleContext context;
+    MucModule muc;
+};
+
+}  // namespace
+
+TEST_CASE("a node that is handed what is for a room elsewhere gives it on, once", "[muc][cluster]") {
+    World w;
+    w.make_room("n2");
+    w.muc.partition_moved("n1", true);
+    w.arrives(1);
+    w.runs_for(milliseconds(1500));
+    CHECK(w.muc.rooms_in_memory() == 0);
+    CHECK(w.node.inputs("poke:").size() == 1);
+    CHECK(w.node.log.loads == 0);
+}
+
+TEST_CASE("what the room's node has used up by itself is not given on", "[muc][cluster]") {
+    World w;
+    w.make_room("n2");
+    w.arrives(1);
+    w.node.log.inbox.clear();
+    w.runs_for(milliseconds(800));
+    CHECK(w.muc.rooms_in_memory() == 0);
+    CHECK(w.node.inputs("poke:").empty());
+}
+
+TEST_CASE("a room whose partition comes here meanwhile is not given on", "[muc][cluster]") {
+    World w;
+    w.make_room("n2");
+    w.arrives(1);
+    w.runs_for(milliseconds(100));
+    w.muc.partition_moved("n2", true);
+    w.runs_for(milliseconds(800));
+    CHECK(w.muc.rooms_in_memory() == 1);
+    CHECK(w.node.inputs("poke:").empty());
+    CHECK(w.node.log.loads == 1);
+}
