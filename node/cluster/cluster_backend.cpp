@@ -366,6 +366,18 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
     co_return out;
 }
 
+awaitable<Result<std::vector<std::string>>> ClusterBackend::missing_sessions(std::vector<std::string> sids) {
+    std::vector<std::vector<std::string>> asks;
+    for (const auto& sid : sids) asks.push_back({"EXISTS", key("s", sid)});
+    const auto exist = co_await ask_all(std::move(asks));
+    if (!exist || !co_await was_trusted()) co_return StorageError::unavailable;
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < sids.size(); ++i) {
+        if ((*exist)[i].integer == 0) out.push_back(sids[i]);
+    }
+    co_return out;
+}
+
 awaitable<Result<std::vector<Jid>>> ClusterBackend::active_rooms() {
     std::vector<std::string> words{"SMEMBERS", prefix_ + "rooms"};
     const auto reply = co_await commands_.ask(std::move(words));

@@ -150,6 +150,7 @@ public:
     awaitable<Result<std::vector<RoomEntry>>> room_inbox(Jid room, std::uint64_t position,
                                                          std::size_t limit) override;
     awaitable<Result<RoomState>> room_state(Jid room) override;
+    awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override;
     awaitable<Result<std::vector<Jid>>> active_rooms() override;
     /// Who serves a room's home node, and which nodes carry sessions of an account: asked while a batch is
     /// encoded.

@@ -275,29 +275,44 @@ awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
         for (const auto& put : state->occupants) {
             if (!room.read(put)) log_warn("occupant_broken", {{"room", room.jid.to_string()}});
         }
-        leave_missing(room);
+        if (!co_await leave_missing(live)) co_return Loaded::later;
     }
     live->loaded = true;
     co_return Loaded::yes;
 }
 
-/// Sessions that did not outlive the node's last run leave their rooms now.
-void MucModule::leave_missing(muc::Room& room) {
-    Batch batch;
+/// Sessions that are gone leave their rooms now. A session that this node has not heard of yet may be one
+/// that was bound a moment ago, or is being taken over: the session log tells.
+awaitable<bool> MucModule::leave_missing(LivePtr live) {
+    const auto& room = live->room;
+    std::vector<std::string> unknown;
     for (const auto& [nick, occupant] : room.occupants) {
         for (const auto& session : occupant.sessions) {
-            if (ctx_.routes().find_sid(occupant.account, session.sid) != nullptr) continue;
-            RoomInput input;
-            input.room = room.jid;
-            input.origin = {"gone:" + session.sid + ':' + random_id(5), 1, 0};
-            input.sid = session.sid;
-            input.from = session.jid;
-            input.xml = make_bytes(
-                make_presence(session.jid, room.occupant_jid(nick), "unavailable").to_string(ns::client));
-            batch.room_inputs.push_back(std::move(input));
+            if (ctx_.routes().find_sid(occupant.account, session.sid) == nullptr)
+                unknown.push_back(session.sid);
+        }
+    }
+    if (unknown.empty()) co_return true;
+    const auto missing = co_await ctx_.cluster().session_log().missing_sessions(std::move(unknown));
+    if (!missing) co_return false;
+    Batch batch;
+    for (const auto& sid : *missing) {
+        for (const auto& [nick, occupant] : room.occupants) {
+            for (const auto& session : occupant.sessions) {
+                if (session.sid != sid) continue;
+                RoomInput input;
+                input.room = room.jid;
+                input.origin = {"gone:" + sid + ':' + random_id(5), 1, 0};
+                input.sid = sid;
+                input.from = session.jid;
+                const auto to = room.occupant_jid(nick);
+                input.xml = make_bytes(make_presence(session.jid, to, "unavailable").to_string(ns::client));
+                batch.room_inputs.push_back(std::move(input));
+            }
         }
     }
     if (!batch.room_inputs.empty()) ctx_.cluster().submit(std::move(batch));
+    co_return true;
 }
 
 // ---- one input after another ----

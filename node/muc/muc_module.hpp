@@ -56,7 +56,7 @@ private:
     awaitable<void> commit(LivePtr room, muc::Step& step);
     awaitable<void> answer_later(LivePtr room, std::function<awaitable<IqResult>(IqRequest&)> handler,
                                  RoomInput input, Element stanza);
-    void leave_missing(muc::Room& room);
+    awaitable<bool> leave_missing(LivePtr room);
     void unload(const LivePtr& room);
 
     ModuleContext& ctx_;

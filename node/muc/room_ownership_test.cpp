@@ -45,12 +45,17 @@ struct FakeLog final : SessionLog {
         ++loads;
         return tell(state);
     }
+    awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override {
+        std::erase_if(sids, [this](const auto& sid) { return living.contains(sid); });
+        return tell(sids);
+    }
     awaitable<Result<std::vector<Jid>>> active_rooms() override { return tell(std::vector<Jid>{}); }
 
     bool up = true;
     int loads = 0;
     RoomState state;
     std::vector<RoomEntry> inbox;
+    std::set<std::string> living;
 };
 
 /// One node as its rooms see it.
@@ -175,4 +180,31 @@ TEST_CASE("a room whose partition comes here meanwhile is not given on", "[muc][
     CHECK(w.muc.rooms_in_memory() == 1);
     CHECK(w.node.inputs("poke:").empty());
     CHECK(w.node.log.loads == 1);
+}
+
+TEST_CASE("a session that this node has not heard of is not put out of the rooms it takes over",
+          "[muc][cluster]") {
+    World w;
+    w.make_room("n1");
+    w.muc.partition_moved("n1", true);
+    for (const std::string sid : {"new", "gone"}) {
+        OccupantPut put;
+        put.room = hall;
+        put.sid = sid;
+        put.bytes = "<occupant xmlns='hexad:room' v='1' nick='" + sid +
+                    "' role='participant' jid='romeo@montague.lit/" + sid +
+                    "'><presence xmlns='jabber:client'/></occupant>";
+        w.node.log.state.occupants.push_back(put);
+    }
+    // Bound, or claimed by another node, a moment ago: its route is on the way here.
+    w.node.log.living = {"new"};
+    w.node.log.up = false;
+    w.arrives(1);
+    w.runs_for(milliseconds(300));
+    CHECK(w.node.inputs("gone:").empty());
+    w.node.log.up = true;
+    w.runs_for(milliseconds(800));
+    const auto gone = w.node.inputs("gone:");
+    REQUIRE(gone.size() == 1);
+    CHECK(gone[0].sid == "gone");
 }

@@ -381,6 +381,11 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
             return sessions->room_state(room);
         });
     }
+    awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override {
+        return write([this, sids = std::move(sids)](Connection&) -> Result<std::vector<std::string>> {
+            return sessions->missing(sids);
+        });
+    }
     awaitable<Result<std::vector<Jid>>> active_rooms() override {
         return write([this](Connection&) -> Result<std::vector<Jid>> { return sessions->active_rooms(); });
     }
