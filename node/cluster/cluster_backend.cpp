@@ -366,6 +366,13 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
     co_return out;
 }
 
+awaitable<Result<bool>> ClusterBackend::hold_room(Jid room) {
+    std::vector<std::string> own{room.to_string()};
+    const auto reply = co_await run(scripts_->held_room, std::move(own));
+    if (!reply || verdict(*reply) != "OK") co_return StorageError::unavailable;
+    co_return true;
+}
+
 awaitable<Result<std::vector<std::string>>> ClusterBackend::missing_sessions(std::vector<std::string> sids) {
     std::vector<std::vector<std::string>> asks;
     for (const auto& sid : sids) asks.push_back({"EXISTS", key("s", sid)});

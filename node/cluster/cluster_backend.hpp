@@ -35,6 +35,8 @@ struct ClusterEvents {
     std::function<void(const Jid& full, milliseconds ago)> gone;
     std::function<void(const Notice&)> notice;
     std::function<void(const RoomInput&, std::uint64_t position)> room_input;
+    /// Another node has the room in its memory, which this one had before.
+    std::function<void(const Jid& room)> room_held;
     /// A session has another carrier; `lost`: it was ours.
     std::function<void(const std::string& sid, const Jid& jid, const std::string& node)> claimed;
     std::function<void(const std::string& sid)> lost;
@@ -150,6 +152,7 @@ public:
     awaitable<Result<std::vector<RoomEntry>>> room_inbox(Jid room, std::uint64_t position,
                                                          std::size_t limit) override;
     awaitable<Result<RoomState>> room_state(Jid room) override;
+    awaitable<Result<bool>> hold_room(Jid room) override;
     awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override;
     awaitable<Result<std::vector<Jid>>> active_rooms() override;
     /// Who serves a room's home node, and which nodes carry sessions of an account: asked while a batch is

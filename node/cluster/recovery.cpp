@@ -141,7 +141,13 @@ awaitable<bool> ClusterBackend::refill_rooms() {
         counted.room = room.room;
         counted.from = room.room.domain_jid();
         counted.xml = make_bytes("<presence type='probe'/>");
-        w.map(6).text("room").text(room.room.to_string()).text("pos").number(room.position);
+        w.map(7)
+            .text("former")
+            .boolean(room.former)
+            .text("room")
+            .text(room.room.to_string())
+            .text("pos")
+            .number(room.position);
         w.text("occupants").array(static_cast<std::uint32_t>(room.occupants.size()));
         for (const auto& o : room.occupants) w.array(2).text(o.sid).text(o.bytes);
         write_origins(w, room.origins);

@@ -17,6 +17,7 @@ constexpr std::size_t max_rooms = 5000;  ///< in memory, before new ones are ref
 constexpr std::size_t inbox_page = 500;
 constexpr milliseconds store_pause{500};
 constexpr milliseconds handover_pause{200};
+constexpr seconds former_kept{600};  ///< at most: if its next owner does not tell that it has it
 
 awaitable<void> pause(asio::io_context& io, milliseconds time) {
     asio::steady_timer timer(io, time);
@@ -31,12 +32,13 @@ struct MucModule::Live {
         : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
 
     muc::Room room;
-    std::string home;                            ///< as last read; of a room without a row, this node
-    std::map<std::uint64_t, RoomInput> inbox;    ///< by position
-    std::map<std::uint64_t, RoomInput> decided;  ///< inputs whose effects are on their way to being safe
-    std::uint64_t position = 0;                  ///< of the last input decided on
-    std::uint64_t safe = 0;                      ///< of the last one whose effects are safe
-    Origins taken;                               ///< inputs decided on, by sender
+    std::string home;                              ///< as last read; of a room without a row, this node
+    std::map<std::uint64_t, RoomInput> inbox;      ///< by position
+    std::map<std::uint64_t, RoomInput> decided;    ///< inputs whose effects are on their way to being safe
+    std::uint64_t position = 0;                    ///< of the last input decided on
+    std::uint64_t safe = 0;                        ///< of the last one whose effects are safe
+    Origins taken;                                 ///< inputs decided on, by sender
+    std::map<std::string, std::string> occupants;  ///< by session, as they are after `safe`
     bool loaded = false;
     bool running = false;
     bool lost = false;   ///< somebody else owns the room: a step was refused, or its partition has moved
@@ -59,6 +61,7 @@ MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     ctx.on_get(target, QName{std::string(ns::disco_items), "query"}, this, &MucModule::service_items);
     ctx.decide_get(target, QName{std::string(ns::ping), "ping"}, this, &MucModule::service_ping);
     ctx.on(Phase::act, this, &MucModule::arrived);
+    ctx.on(Phase::act, this, &MucModule::held_elsewhere);
     ctx.on(Phase::act, this, &MucModule::started);
     ctx.on(Phase::observe, this, &MucModule::carried);
     ctx.on(Phase::act, this, &MucModule::fenced);
@@ -157,6 +160,7 @@ void MucModule::partition_moved(const std::string& home, bool ours) {
     // What is in memory of these rooms is from before the move.
     for (auto it = rooms_.begin(); it != rooms_.end();) {
         if (it->second->room.home == home) {
+            if (!ours) keep_former(*it->second);
             it->second->lost = true;
             it->second->settled.cancel();
             it = rooms_.erase(it);
@@ -167,31 +171,50 @@ void MucModule::partition_moved(const std::string& home, bool ours) {
     if (ours) asio::co_spawn(ctx_.cluster().io(), resume_rooms(home), asio::detached);
 }
 
+std::optional<CarriedRoom> MucModule::carried_of(const Live& live) {
+    if (!live.loaded || live.lost) return std::nullopt;
+    if (!live.room.exists && live.decided.empty() && live.inbox.empty()) return std::nullopt;
+    CarriedRoom room;
+    room.room = live.room.jid;
+    room.position = live.safe;
+    room.origins = live.taken;
+    for (const auto* inputs : {&live.decided, &live.inbox}) {
+        for (const auto& [position, input] : *inputs) {
+            if (position <= live.safe) continue;
+            room.origins.take(input.origin);
+            room.inputs.emplace_back(position, input);
+        }
+    }
+    for (const auto& [sid, bytes] : live.occupants) room.occupants.push_back({room.room, sid, bytes, false});
+    return room;
+}
+
+/// Position and occupants are those of the last step that is known to be safe. If a later one became safe
+/// too, Redis has a later position, and keeps its own.
+void MucModule::keep_former(const Live& live) {
+    auto room = carried_of(live);
+    if (!room) return;
+    room->former = true;
+    former_[live.room.jid] = {std::move(*room), SteadyClock::now()};
+}
+
+Verdict MucModule::held_elsewhere(RoomHeldElsewhere& event) {
+    former_.erase(event.room);
+    return Verdict::pass;
+}
+
 Verdict MucModule::carried(RoomsCarried& event) {
     for (const auto& [jid, live] : rooms_) {
-        if (!live->loaded || live->lost) continue;
-        if (!live->room.exists && live->decided.empty() && live->inbox.empty()) continue;
-        CarriedRoom room;
-        room.room = jid;
-        room.position = live->safe;
-        room.origins = live->taken;
-        for (const auto* inputs : {&live->decided, &live->inbox}) {
-            for (const auto& [position, input] : *inputs) {
-                if (position <= live->safe) continue;
-                room.origins.take(input.origin);
-                room.inputs.emplace_back(position, input);
-            }
-        }
-        for (const auto& [nick, occupant] : live->room.occupants) {
-            for (const auto& session : occupant.sessions)
-                room.occupants.push_back({jid, session.sid, live->room.encode(occupant, session), false});
-        }
-        event.rooms.push_back(std::move(room));
+        if (auto room = carried_of(*live)) event.rooms.push_back(std::move(*room));
     }
+    std::erase_if(former_,
+                  [](const auto& one) { return SteadyClock::now() - one.second.since > former_kept; });
+    for (const auto& [jid, former] : former_) event.rooms.push_back(former.room);
     return Verdict::pass;
 }
 
 Verdict MucModule::fenced(RoomsFenced&) {
+    former_.clear();
     const auto served = served_;
     for (const auto& home : served) partition_moved(home, true);
     return Verdict::pass;
@@ -269,14 +292,18 @@ awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
         }
     }
     live->position = live->safe = state->position;
+    live->occupants.clear();
     live->taken = state->origins;
     live->inbox.merge(inbox);
     if (room.exists) {
         for (const auto& put : state->occupants) {
             if (!room.read(put)) log_warn("occupant_broken", {{"room", room.jid.to_string()}});
+            live->occupants[put.sid] = put.bytes;
         }
         if (!co_await leave_missing(live)) co_return Loaded::later;
     }
+    if (room.exists && !co_await ctx_.cluster().session_log().hold_room(room.jid)) co_return Loaded::later;
+    former_.erase(room.jid);
     live->loaded = true;
     co_return Loaded::yes;
 }
@@ -476,23 +503,31 @@ awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
     ++live->in_flight;
     auto later = std::move(step.later);
     const auto position = step.batch.room_position;
-    ctx_.cluster().submit(
-        std::move(step.batch), [this, live, position, noticed = std::move(noticed)](bool ok) {
-            if (ok) {
-                live->safe = std::max(live->safe, position);
-                live->decided.erase(live->decided.begin(), live->decided.upper_bound(live->safe));
+    auto occupants = step.batch.occupants;
+    ctx_.cluster().submit(std::move(step.batch), [this, live, position, noticed = std::move(noticed),
+                                                  occupants = std::move(occupants)](bool ok) {
+        if (ok) {
+            for (const auto& put : occupants) {
+                if (put.removed) {
+                    live->occupants.erase(put.sid);
+                } else {
+                    live->occupants[put.sid] = put.bytes;
+                }
             }
-            for (const auto& sid : noticed) {
-                if (const auto it = live->noticed.find(sid); --it->second == 0) live->noticed.erase(it);
-            }
-            --live->in_flight;
-            if (!ok && !live->lost) {
-                live->lost = true;
-                log_warn("room_lost", {{"room", live->room.jid.to_string()}});
-            }
-            if (live->in_flight == 0 || live->lost) live->settled.cancel();
-            if (!live->running) unload(live);
-        });
+            live->safe = std::max(live->safe, position);
+            live->decided.erase(live->decided.begin(), live->decided.upper_bound(live->safe));
+        }
+        for (const auto& sid : noticed) {
+            if (const auto it = live->noticed.find(sid); --it->second == 0) live->noticed.erase(it);
+        }
+        --live->in_flight;
+        if (!ok && !live->lost) {
+            live->lost = true;
+            log_warn("room_lost", {{"room", live->room.jid.to_string()}});
+        }
+        if (live->in_flight == 0 || live->lost) live->settled.cancel();
+        if (!live->running) unload(live);
+    });
     if (later) {
         ++live->reading;
         asio::co_spawn(ctx_.cluster().io(), answer_later(live, std::move(later), step.input, step.xml),

@@ -36,6 +36,7 @@ private:
     Verdict fenced(RoomsFenced& event);
     Verdict started(NodeStarted& event);
     Verdict arrived(RoomInputArrived& event);
+    Verdict held_elsewhere(RoomHeldElsewhere& event);
     IqResult service_info(IqRequest& request, Batch& batch);
     awaitable<IqResult> service_items(IqRequest& request);
     IqResult service_ping(IqRequest& request, Batch& batch);
@@ -58,11 +59,20 @@ private:
                                  RoomInput input, Element stanza);
     awaitable<bool> leave_missing(LivePtr room);
     void unload(const LivePtr& room);
+    static std::optional<CarriedRoom> carried_of(const Live& room);
+    void keep_former(const Live& room);
 
     ModuleContext& ctx_;
     bool partitioned_ = false;
     std::set<std::string> served_;  ///< home nodes whose partitions are here, if partitioned
     std::unordered_map<Jid, LivePtr> rooms_;
+    /// Rooms that have left this node, as it had them: until the next owner has them in memory, a Redis that
+    /// comes back empty has them from here.
+    struct Former {
+        CarriedRoom room;
+        SteadyClock::time_point since;
+    };
+    std::unordered_map<Jid, Former> former_;
 };
 
 std::unique_ptr<MucModule> make_muc(ModuleContext& ctx);

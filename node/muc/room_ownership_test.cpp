@@ -45,6 +45,10 @@ struct FakeLog final : SessionLog {
         ++loads;
         return tell(state);
     }
+    awaitable<Result<bool>> hold_room(Jid) override {
+        ++holds;
+        return tell(true);
+    }
     awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override {
         std::erase_if(sids, [this](const auto& sid) { return living.contains(sid); });
         return tell(sids);
@@ -52,7 +56,7 @@ struct FakeLog final : SessionLog {
     awaitable<Result<std::vector<Jid>>> active_rooms() override { return tell(std::vector<Jid>{}); }
 
     bool up = true;
-    int loads = 0;
+    int loads = 0, holds = 0;
     RoomState state;
     std::vector<RoomEntry> inbox;
     std::set<std::string> living;
@@ -76,7 +80,7 @@ struct Node final : ClusterView {
     void submit(Batch batch) override { submit(std::move(batch), nullptr); }
     void submit(Batch batch, std::function<void(bool)> done) override {
         submitted.push_back(std::move(batch));
-        if (done) done(true);
+        if (commits && done) done(true);
     }
     const std::string& node_name() const override { return name; }
     asio::io_context& io() override { return context; }
@@ -102,6 +106,7 @@ struct Node final : ClusterView {
     FakeLog log;
     std::vector<std::string> names{"montague.lit"};
     std::string name = "n1";
+    bool commits = true;  ///< else nothing becomes safe
     std::vector<Batch> submitted;
 };
 
@@ -120,18 +125,29 @@ struct World {
         node.context.restart();
         node.context.run_for(time);
     }
-    /// A client enters, or anything else, at this position of the inbox.
-    void arrives(std::uint64_t position, const std::string& sid = "sid-romeo") {
+    /// At this position of the inbox.
+    void arrives(std::uint64_t position, const std::string& xml) {
         RoomInput input;
         input.room = hall;
-        input.origin = {sid, position, 0};
-        input.sid = sid;
+        input.origin = {"sid-romeo", position, 0};
+        input.sid = "sid-romeo";
         input.from = jid("romeo@montague.lit/orchard");
-        input.xml = make_bytes("<presence from='romeo@montague.lit/orchard' to='" + hall.to_string() +
-                               "/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>");
+        input.xml = make_bytes(xml);
         node.log.inbox.push_back({position, input});
         RoomInputArrived event{input, position};
         hooks.run(event);
+    }
+    void enters(std::uint64_t position) {
+        arrives(position,
+                "<presence to='hall@rooms.montague.lit/romeo'><x "
+                "xmlns='http://jabber.org/protocol/muc'/></presence>");
+    }
+    void says(std::uint64_t position) {
+        arrives(position,
+                "<message type='groupchat' to='hall@rooms.montague.lit' id='m'><body>Ay me</body></message>");
+    }
+    void leaves(std::uint64_t position) {
+        arrives(position, "<presence type='unavailable' to='hall@rooms.montague.lit/romeo'/>");
     }
     std::vector<CarriedRoom> carried() {
         std::vector<CarriedRoom> rooms;
@@ -153,7 +169,7 @@ TEST_CASE("a node that is handed what is for a room elsewhere gives it on, once"
     World w;
     w.make_room("n2");
     w.muc.partition_moved("n1", true);
-    w.arrives(1);
+    w.enters(1);
     w.runs_for(milliseconds(1500));
     CHECK(w.muc.rooms_in_memory() == 0);
     CHECK(w.node.inputs("poke:").size() == 1);
@@ -163,7 +179,7 @@ TEST_CASE("a node that is handed what is for a room elsewhere gives it on, once"
 TEST_CASE("what the room's node has used up by itself is not given on", "[muc][cluster]") {
     World w;
     w.make_room("n2");
-    w.arrives(1);
+    w.enters(1);
     w.node.log.inbox.clear();
     w.runs_for(milliseconds(800));
     CHECK(w.muc.rooms_in_memory() == 0);
@@ -173,7 +189,7 @@ TEST_CASE("what the room's node has used up by itself is not given on", "[muc][c
 TEST_CASE("a room whose partition comes here meanwhile is not given on", "[muc][cluster]") {
     World w;
     w.make_room("n2");
-    w.arrives(1);
+    w.enters(1);
     w.runs_for(milliseconds(100));
     w.muc.partition_moved("n2", true);
     w.runs_for(milliseconds(800));
@@ -199,7 +215,7 @@ TEST_CASE("a session that this node has not heard of is not put out of the rooms
     // Bound, or claimed by another node, a moment ago: its route is on the way here.
     w.node.log.living = {"new"};
     w.node.log.up = false;
-    w.arrives(1);
+    w.enters(1);
     w.runs_for(milliseconds(300));
     CHECK(w.node.inputs("gone:").empty());
     w.node.log.up = true;
@@ -207,4 +223,79 @@ TEST_CASE("a session that this node has not heard of is not put out of the rooms
     const auto gone = w.node.inputs("gone:");
     REQUIRE(gone.size() == 1);
     CHECK(gone[0].sid == "gone");
+}
+
+namespace {
+
+/// A room of this node with one occupant, whose message has not become safe.
+struct Speaking : World {
+    Speaking() {
+        make_room("n1");
+        muc.partition_moved("n1", true);
+        OccupantPut put;
+        put.room = hall;
+        put.sid = "sid-romeo";
+        put.bytes =
+            "<occupant xmlns='hexad:room' v='1' nick='romeo' role='participant' "
+            "jid='romeo@montague.lit/orchard'>"
+            "<presence xmlns='jabber:client'/></occupant>";
+        node.log.state.position = 4;
+        node.log.state.occupants.push_back(put);
+        node.log.living = {"sid-romeo"};
+        node.commits = false;
+        says(5);
+        runs_for(milliseconds(300));
+        REQUIRE(carried().size() == 1);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("what a node had of a room that has moved is given back until the next node has it",
+          "[muc][cluster]") {
+    Speaking w;
+    CHECK(w.node.log.holds == 1);
+    w.muc.partition_moved("n1", false);
+    CHECK(w.muc.rooms_in_memory() == 0);
+    auto rooms = w.carried();
+    REQUIRE(rooms.size() == 1);
+    CHECK(rooms[0].former);
+    CHECK(rooms[0].position == 4);
+    REQUIRE(rooms[0].inputs.size() == 1);
+    CHECK(rooms[0].inputs[0].first == 5);
+    REQUIRE(rooms[0].occupants.size() == 1);
+    CHECK(rooms[0].occupants[0].sid == "sid-romeo");
+    RoomHeldElsewhere event{hall};
+    w.hooks.run(event);
+    CHECK(w.carried().empty());
+}
+
+TEST_CASE("what a node had of a room goes when the room is here again", "[muc][cluster]") {
+    Speaking w;
+    w.muc.partition_moved("n1", false);
+    w.muc.partition_moved("n1", true);
+    w.says(6);
+    w.runs_for(milliseconds(300));
+    const auto rooms = w.carried();
+    REQUIRE(rooms.size() == 1);
+    CHECK_FALSE(rooms[0].former);
+}
+
+TEST_CASE("a node that missed a recovery gives nothing back", "[muc][cluster]") {
+    Speaking w;
+    w.muc.partition_moved("n1", false);
+    RoomsFenced event;
+    w.hooks.run(event);
+    CHECK(w.carried().empty());
+}
+
+TEST_CASE("occupants are given back as they are at the position that is given back", "[muc][cluster]") {
+    Speaking w;
+    w.leaves(6);
+    w.runs_for(milliseconds(300));
+    const auto rooms = w.carried();
+    REQUIRE(rooms.size() == 1);
+    CHECK(rooms[0].position == 4);
+    CHECK(rooms[0].occupants.size() == 1);
+    CHECK(rooms[0].inputs.size() == 2);
 }

@@ -48,6 +48,10 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         RoomInputArrived event{input, position};
         hooks_.run(event);
     };
+    events.room_held = [this](const Jid& room) {
+        RoomHeldElsewhere event{room};
+        hooks_.run(event);
+    };
     events.claimed = [this](const std::string& sid, const Jid& jid, const std::string& node) {
         const auto* entry = routes_.find_sid(jid.bare(), sid);
         if (entry == nullptr) return;

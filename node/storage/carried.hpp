@@ -49,6 +49,7 @@ struct CarriedRoom {
     Origins origins;  ///< of all inputs that the owner has
     std::vector<std::pair<std::uint64_t, RoomInput>>
         inputs;  ///< behind `position`, by position; one that was announced to another node is missing
+    bool former = false;  ///< from before the room went to another node, which may not have read it yet
 };
 
 }  // namespace hexad

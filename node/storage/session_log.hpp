@@ -86,6 +86,8 @@ public:
         Origins origins;
     };
     virtual awaitable<Result<RoomState>> room_state(Jid room) = 0;
+    /// This node has the room in its memory: the second copy. Who had it before need not keep it any longer.
+    virtual awaitable<Result<bool>> hold_room(Jid room) = 0;
     /// Of these sessions, those that there are no more.
     virtual awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) = 0;
     /// Bare JIDs of rooms with occupants or unread input.

@@ -109,6 +109,16 @@ local function route_change(c)
   end
 end
 
+-- Who has a room in memory, for a Redis that comes back empty: the holder, and until that has read it the node before.
+local function hold_room(room, former)
+  local r = key('r', room)
+  local holder = redis.call('HGET', r, 'held')
+  if holder == NODE then return end
+  if former and holder then return publish(NODE, 'room-held', cmsgpack.pack({room})) end
+  redis.call('HSET', r, 'held', NODE)
+  if holder then publish(holder, 'room-held', cmsgpack.pack({room})) end
+end
+
 local function drop_session(sid)
   local s = key('s', sid)
   redis.call('DEL', s, s .. ':log', s .. ':held', s .. ':k')

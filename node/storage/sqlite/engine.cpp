@@ -381,6 +381,7 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
             return sessions->room_state(room);
         });
     }
+    awaitable<Result<bool>> hold_room(Jid) override { co_return true; }
     awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override {
         return write([this, sids = std::move(sids)](Connection&) -> Result<std::vector<std::string>> {
             return sessions->missing(sids);
