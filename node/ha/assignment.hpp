@@ -11,7 +11,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/config.hpp"
-#include "ha/manager.hpp"
+#include "ha/cluster_nodes.hpp"
 #include "placement/capacity.hpp"
 #include "placement/rebalance.hpp"
 #include "storage/assignment_store.hpp"
@@ -41,7 +41,7 @@ public:
         std::string node;
         Store& store;
         AssignmentStore& assignment;
-        HaManager& ha;
+        ClusterNodes& ha;
         /// Other nodes must read the account again.
         std::function<void(const Jid&)> account_changed;
     };
@@ -95,7 +95,7 @@ private:
     std::string node_;
     Store& store_;
     AssignmentStore& assignment_;
-    HaManager& ha_;
+    ClusterNodes& ha_;
     std::function<void(const Jid&)> account_changed_;
     asio::steady_timer timer_;
     bool stopping_ = false;

@@ -31,7 +31,7 @@ namespace hexad {
 ///
 /// A node becomes owner only by raising the partition's epoch, in the store first, then in Redis; evidence
 /// alone (a silent peer) is never enough: the peer's lease must be gone.
-class HaManager {
+class HaManager final : public ClusterNodes {
 public:
     struct Parts {
         asio::io_context& io;
@@ -45,7 +45,7 @@ public:
         Admission& admission;
     };
     explicit HaManager(Parts parts);
-    ~HaManager();
+    ~HaManager() override;
 
     /// Watches what client service waits for; before anything else.
     void open_gate_when_ready();
@@ -100,17 +100,16 @@ public:
     awaitable<boost::json::object> replication();
     /// What an administrator should know or mend, in plain words.
     awaitable<boost::json::object> doctor();
-    /// Every node of the cluster as this one sees it; keys as in `lab status`.
-    awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned);
-    /// Told as the events of redundancy groups are: log, metric, `hexactl events`.
-    void tell(std::string kind, boost::json::object fields) { log_.add(std::move(kind), std::move(fields)); }
-    /// Clients of these accounts that can resume are sent to their new home node, from whichever node carries
-    /// them; the others stay. How many.
-    awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home);
-    /// Why one node of this group could not carry both; empty = it could.
-    void set_overfull(std::string why) { overfull_ = std::move(why); }
     /// As RedundancyStore::events; if the store does not answer, what this node could not store yet (id 0).
     awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
+
+    // ---- ClusterNodes ----
+    awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned) override;
+    void tell(std::string kind, boost::json::object fields) override {
+        log_.add(std::move(kind), std::move(fields));
+    }
+    awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home) override;
+    void set_overfull(std::string why) override { overfull_ = std::move(why); }
 
 private:
     // manager.cpp: watching and deciding

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <boost/json/object.hpp>
+
+#include "base/result.hpp"
+#include "xmpp/jid.hpp"
+
+namespace hexad {
+
+/// The nodes of the cluster, as far as the assignment of accounts needs them. Protocol thread.
+class ClusterNodes {
+public:
+    virtual ~ClusterNodes() = default;
+    /// Every node of the cluster as this one sees it; keys as in `lab status`.
+    virtual awaitable<std::vector<boost::json::object>> nodes(
+        std::map<std::string, std::uint64_t> assigned) = 0;
+    /// Told as the events of redundancy groups are: log, metric, `hexactl events`.
+    virtual void tell(std::string kind, boost::json::object fields) = 0;
+    /// Clients of these accounts that can resume are sent to their new home node, from whichever node carries
+    /// them; the others stay. How many.
+    virtual awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home) = 0;
+    /// Why one node of this group could not carry both; empty = it could.
+    virtual void set_overfull(std::string why) = 0;
+};
+
+}  // namespace hexad
