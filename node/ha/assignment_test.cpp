@@ -52,9 +52,18 @@ struct FakeNodes final : ClusterNodes {
     void tell(std::string kind, json::object) override { told.push_back(kind); }
     awaitable<std::uint64_t> send_home(std::vector<Jid>, std::string) override { co_return 0; }
     void set_overfull(std::string) override {}
+    bool rooms_move() const override { return can_move; }
+    awaitable<std::string> move_room(Jid, std::string from, std::string to, std::int64_t) override {
+        moved.push_back(from + "->" + to);
+        co_return refusal;
+    }
+    awaitable<bool> finish_room_move(RoomMove) override { co_return true; }
 
     std::map<std::string, std::string> states{{"n1", "normal"}, {"n2", "normal"}};
     std::string draining;
+    bool can_move = true;
+    std::string refusal;
+    std::vector<std::string> moved;
     std::vector<std::string> told;
 };
 
@@ -167,4 +176,66 @@ TEST_CASE("an account that may not be moved now is refused with what to do", "[a
     CHECK(w.command({{"command", "unpin"}, {"jid", "romeo@montague.lit"}}).status == 409);
     w.homes.refusal = "";
     CHECK(w.command(assign).status == 200);
+}
+
+namespace {
+
+/// Three rooms at n1, none at n2.
+struct Rooms : World {
+    Rooms() {
+        homes.load = {{"n1", {}, 5, 0}, {"n2", {}, 5, 0}};
+        for (const std::string name : {"hall", "garden", "tomb"})
+            wait_for(io, rows->store().create_room(jid(name + "@rooms.montague.lit"), "n1", "config"))
+                .value();
+    }
+    AssignmentKeeper::Answer move(const std::string& room, const std::string& node) {
+        return wait_for(io, keeper.room_command({{"command", "move"}, {"jid", room}, {"node", node}}));
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a room that cannot be moved is refused with the reason", "[assignment]") {
+    Rooms w;
+    const std::string hall = "hall@rooms.montague.lit";
+    CHECK(w.move("hall", "n2").status == 400);
+    CHECK_THAT(error_of(w.move(hall, "n9")), Catch::EndsWith("the nodes are n1, n2"));
+    CHECK(w.move("attic@rooms.montague.lit", "n2").status == 404);
+    CHECK_THAT(error_of(w.move(hall, "n1")), Catch::EndsWith("is at n1 already"));
+    w.nodes.states["n2"] = "failed-over";
+    CHECK_THAT(error_of(w.move(hall, "n2")), Catch::StartsWith("n2 is failed-over"));
+    w.nodes.states["n2"] = "normal";
+    w.nodes.draining = "n2";
+    CHECK_THAT(error_of(w.move(hall, "n2")), Catch::StartsWith("n2 is draining"));
+    w.nodes.draining.clear();
+    CHECK(w.nodes.moved.empty());
+    w.nodes.refusal = "n1 has it and cannot be asked";
+    const auto answer = w.move(hall, "n2");
+    CHECK(answer.status == 409);
+    CHECK_THAT(error_of(answer), Catch::Contains("cannot be asked"));
+    CHECK(w.nodes.moved == std::vector<std::string>{"n1->n2"});
+
+    RoomMove under_way;
+    under_way.room = wait_for(w.io, w.rows->store().load_room(jid(hall))).value()->id;
+    under_way.epoch = 1;
+    under_way.to = "n2";
+    REQUIRE(wait_for(w.io, w.rows->store().move_room(under_way)).value().refused.empty());
+    CHECK_THAT(error_of(w.move(hall, "n1")), Catch::EndsWith("is on its way from n1 to n2 already"));
+    w.nodes.refusal.clear();
+    CHECK(w.move("garden@rooms.montague.lit", "n2").value.at("was") == "n1");
+}
+
+TEST_CASE("a plan has the rooms too, unless a node does not know that rooms move", "[assignment]") {
+    Rooms w;
+    auto plan = wait_for(w.io, w.keeper.plan()).value;
+    CHECK(plan.at("users_to_move") == 0);
+    CHECK(plan.at("rooms_to_move") == 1);
+    CHECK(plan.at("moves").at(0).at("rooms") == 1);
+    CHECK(plan.at("nodes").at(0).at("rooms") == 3);
+    CHECK(plan.at("nodes").at(0).at("rooms_after") == 2);
+    CHECK(w.rebalance(apply).value.at("planned") == 1);
+    w.nodes.can_move = false;
+    plan = wait_for(w.io, w.keeper.plan()).value;
+    CHECK(plan.at("rooms_to_move") == 0);
+    CHECK(plan.at("nodes").at(0).at("rooms_after") == 3);
 }

@@ -8,6 +8,7 @@
 #include <boost/json/object.hpp>
 
 #include "base/result.hpp"
+#include "storage/store.hpp"
 #include "xmpp/jid.hpp"
 
 namespace hexad {
@@ -24,6 +25,15 @@ public:
     /// Clients of these accounts that can resume are sent to their new home node, from whichever node carries
     /// them; the others stay. How many.
     virtual awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home) = 0;
+    /// Whether all nodes know rooms that move.
+    virtual bool rooms_move() const = 0;
+    /// Asks the node that has the room, which lives at `home`, to give it to another home node; does it
+    /// itself if nobody has it. Empty, or why not. `run`: of the rebalancing that wants it, 0 = an
+    /// administrator.
+    virtual awaitable<std::string> move_room(Jid room, std::string home, std::string to,
+                                             std::int64_t run) = 0;
+    /// Somebody died midway: Redis hears of the move once more. False: it did not.
+    virtual awaitable<bool> finish_room_move(RoomMove move) = 0;
     /// Why one node of this group could not carry both; empty = it could.
     virtual void set_overfull(std::string why) = 0;
 };

@@ -14,6 +14,7 @@
 #include "base/config.hpp"
 #include "cluster/cluster_backend.hpp"
 #include "ha/canary.hpp"
+#include "ha/cluster_nodes.hpp"
 #include "ha/event_log.hpp"
 #include "ha/flap_budget.hpp"
 #include "ha/gate.hpp"
@@ -79,6 +80,10 @@ public:
 
     /// Partitions came to this node or left it: the rooms follow.
     std::function<void(const std::string& home, bool ours)> on_partition;
+    /// Gives a room that this node has, or nobody, to another home node: empty, or why not.
+    std::function<awaitable<std::string>(Jid room, std::string to, std::int64_t run)> move_room_here;
+    /// Rooms in this node's memory, each with its home.
+    std::function<std::map<std::string, std::string>()> rooms_here;
     /// Client listeners are to be opened or closed.
     std::function<void(bool open)> on_clients;
     /// Names of critical services that are down.
@@ -109,6 +114,9 @@ public:
         log_.add(std::move(kind), std::move(fields));
     }
     awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home) override;
+    bool rooms_move() const override { return cluster_.protocol() >= rooms_move_since; }
+    awaitable<std::string> move_room(Jid room, std::string home, std::string to, std::int64_t run) override;
+    awaitable<bool> finish_room_move(RoomMove move) override;
     void set_overfull(std::string why) override { overfull_ = std::move(why); }
 
 private:
@@ -160,6 +168,12 @@ private:
     awaitable<void> pause(milliseconds time);
     // verify.cpp
     boost::json::object carried() const;
+    // room_moves.cpp
+    awaitable<boost::json::object> answer_move_room(boost::json::object request);
+    boost::json::object rooms_in_memory() const;
+    awaitable<void> compare_rooms(Inspection& found);
+    static void compare_rooms_of(const std::string& node, const boost::json::object& rooms,
+                                 Inspection& found);
     awaitable<void> compare_memory(Inspection& found);
     awaitable<void> compare_store(Inspection& found);
     awaitable<Result<Inspection>> look();

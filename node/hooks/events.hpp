@@ -120,6 +120,12 @@ struct RoomsCarried {
 /// What this node has in memory of rooms is not its own any more; it is read again.
 struct RoomsFenced {};
 
+/// A room has another home node.
+struct RoomHomeMoved {
+    const Jid& room;
+    const std::string& home;
+};
+
 /// Another node has the room in its memory, which this one had before.
 struct RoomHeldElsewhere {
     const Jid& room;

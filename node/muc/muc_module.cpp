@@ -1,11 +1,10 @@
 // XEP-0045 Multi-User Chat, version 1.35.1, with XEP-0410 Self-Ping and XEP-0421 Occupant identifiers
-#include "muc/muc_module.hpp"
-
 #include <algorithm>
 #include <charconv>
 
 #include "base/log.hpp"
 #include "hooks/disco.hpp"
+#include "muc/live_room.hpp"
 #include "xml/stanza_parser.hpp"
 #include "xmpp/namespaces.hpp"
 
@@ -16,8 +15,6 @@ namespace {
 constexpr std::size_t max_rooms = 5000;  ///< in memory, before new ones are refused
 constexpr std::size_t inbox_page = 500;
 constexpr milliseconds store_pause{500};
-constexpr milliseconds handover_pause{200};
-constexpr seconds former_kept{600};  ///< at most: if its next owner does not tell that it has it
 
 awaitable<void> pause(asio::io_context& io, milliseconds time) {
     asio::steady_timer timer(io, time);
@@ -25,31 +22,6 @@ awaitable<void> pause(asio::io_context& io, milliseconds time) {
 }
 
 }  // namespace
-
-/// A room in memory and what is under way for it.
-struct MucModule::Live {
-    Live(Jid jid, asio::io_context& io)
-        : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
-
-    muc::Room room;
-    std::string home;                              ///< as last read; of a room without a row, this node
-    std::map<std::uint64_t, RoomInput> inbox;      ///< by position
-    std::map<std::uint64_t, RoomInput> decided;    ///< inputs whose effects are on their way to being safe
-    std::uint64_t position = 0;                    ///< of the last input decided on
-    std::uint64_t safe = 0;                        ///< of the last one whose effects are safe
-    Origins taken;                                 ///< inputs decided on, by sender
-    std::map<std::string, std::string> occupants;  ///< by session, as they are after `safe`
-    bool loaded = false;
-    bool running = false;
-    bool lost = false;   ///< somebody else owns the room: a step was refused, or its partition has moved
-    bool stale = false;  ///< lost, and to be read again
-    std::size_t in_flight = 0;  ///< steps on their way to being safe
-    std::size_t reading = 0;    ///< answers under way
-    /// Sessions that get a notice from a step in flight. What is appended for one of them must wait, or it
-    /// would overtake the notice.
-    std::unordered_map<std::string, std::size_t> noticed;
-    asio::steady_timer settled;
-};
 
 MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     const auto target = Target::of_service(ctx.options().rooms_label);
@@ -62,6 +34,7 @@ MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     ctx.decide_get(target, QName{std::string(ns::ping), "ping"}, this, &MucModule::service_ping);
     ctx.on(Phase::act, this, &MucModule::arrived);
     ctx.on(Phase::act, this, &MucModule::held_elsewhere);
+    ctx.on(Phase::act, this, &MucModule::home_moved);
     ctx.on(Phase::act, this, &MucModule::started);
     ctx.on(Phase::observe, this, &MucModule::carried);
     ctx.on(Phase::act, this, &MucModule::fenced);
@@ -142,86 +115,13 @@ bool MucModule::is_room(const Jid& room) const {
 
 MucModule::LivePtr MucModule::live(const Jid& room) {
     auto& slot = rooms_[room];
-    if (!slot) slot = std::make_shared<Live>(room, ctx_.cluster().io());
+    if (!slot || slot->lost) slot = std::make_shared<Live>(room, ctx_.cluster().io());
     return slot;
 }
 
 Verdict MucModule::started(NodeStarted&) {
     if (!partitioned_) asio::co_spawn(ctx_.cluster().io(), resume_rooms({}), asio::detached);
     return Verdict::pass;
-}
-
-void MucModule::partition_moved(const std::string& home, bool ours) {
-    if (ours) {
-        served_.insert(home);
-    } else {
-        served_.erase(home);
-    }
-    // What is in memory of these rooms is from before the move.
-    for (auto it = rooms_.begin(); it != rooms_.end();) {
-        if (it->second->room.home == home) {
-            if (!ours) keep_former(*it->second);
-            it->second->lost = true;
-            it->second->settled.cancel();
-            it = rooms_.erase(it);
-        } else {
-            ++it;
-        }
-    }
-    if (ours) asio::co_spawn(ctx_.cluster().io(), resume_rooms(home), asio::detached);
-}
-
-std::optional<CarriedRoom> MucModule::carried_of(const Live& live) {
-    if (!live.loaded || live.lost) return std::nullopt;
-    if (!live.room.exists && live.decided.empty() && live.inbox.empty()) return std::nullopt;
-    CarriedRoom room;
-    room.room = live.room.jid;
-    room.position = live.safe;
-    room.origins = live.taken;
-    for (const auto* inputs : {&live.decided, &live.inbox}) {
-        for (const auto& [position, input] : *inputs) {
-            if (position <= live.safe) continue;
-            room.origins.take(input.origin);
-            room.inputs.emplace_back(position, input);
-        }
-    }
-    for (const auto& [sid, bytes] : live.occupants) room.occupants.push_back({room.room, sid, bytes, false});
-    return room;
-}
-
-/// Position and occupants are those of the last step that is known to be safe. If a later one became safe
-/// too, Redis has a later position, and keeps its own.
-void MucModule::keep_former(const Live& live) {
-    auto room = carried_of(live);
-    if (!room) return;
-    room->former = true;
-    former_[live.room.jid] = {std::move(*room), SteadyClock::now()};
-}
-
-Verdict MucModule::held_elsewhere(RoomHeldElsewhere& event) {
-    former_.erase(event.room);
-    return Verdict::pass;
-}
-
-Verdict MucModule::carried(RoomsCarried& event) {
-    for (const auto& [jid, live] : rooms_) {
-        if (auto room = carried_of(*live)) event.rooms.push_back(std::move(*room));
-    }
-    std::erase_if(former_,
-                  [](const auto& one) { return SteadyClock::now() - one.second.since > former_kept; });
-    for (const auto& [jid, former] : former_) event.rooms.push_back(former.room);
-    return Verdict::pass;
-}
-
-Verdict MucModule::fenced(RoomsFenced&) {
-    former_.clear();
-    const auto served = served_;
-    for (const auto& home : served) partition_moved(home, true);
-    return Verdict::pass;
-}
-
-bool MucModule::owns(const muc::Room& room) const {
-    return !partitioned_ || room.id == 0 || served_.contains(room.home);
 }
 
 /// Continues the rooms that have occupants or unread input: all, or those of one partition.
@@ -250,7 +150,7 @@ Verdict MucModule::arrived(RoomInputArrived& event) {
 }
 
 void MucModule::run(const LivePtr& room) {
-    if (room->running || room->lost) return;
+    if (room->running || room->lost || room->moving) return;
     room->running = true;
     asio::co_spawn(ctx_.cluster().io(), work(room), asio::detached);
 }
@@ -260,9 +160,10 @@ awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
     const auto row = co_await ctx_.store().load_room(room.jid);
     if (!row) co_return Loaded::later;
     if (*row) ctx_.cluster().learn_room_home(room.jid, (*row)->home_node);
-    live->home = *row ? (*row)->home_node : ctx_.cluster().node_name();
-    if (partitioned_ && !served_.contains(live->home)) co_return Loaded::elsewhere;
-    const auto state = co_await ctx_.cluster().session_log().room_state(room.jid);
+    live->home = *row ? RoomHome{(*row)->home_node, (*row)->id, (*row)->epoch}
+                      : RoomHome{ctx_.cluster().node_name(), 0, 0};
+    if (partitioned_ && !served_.contains(live->home.node)) co_return Loaded::elsewhere;
+    const auto state = co_await ctx_.cluster().session_log().room_state(room.jid, live->home);
     if (!state) co_return Loaded::later;
     std::map<std::uint64_t, RoomInput> inbox;
     for (auto after = state->position;;) {
@@ -302,8 +203,10 @@ awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
         }
         if (!co_await leave_missing(live)) co_return Loaded::later;
     }
-    if (room.exists && !co_await ctx_.cluster().session_log().hold_room(room.jid)) co_return Loaded::later;
+    if (!co_await ctx_.cluster().session_log().hold_room(room.jid)) co_return Loaded::later;
     former_.erase(room.jid);
+    if (*row && !(*row)->moves_from.empty())
+        asio::co_spawn(ctx_.cluster().io(), end_move(room.jid, (*row)->id, (*row)->epoch), asio::detached);
     live->loaded = true;
     co_return Loaded::yes;
 }
@@ -345,7 +248,7 @@ awaitable<bool> MucModule::leave_missing(LivePtr live) {
 // ---- one input after another ----
 
 awaitable<void> MucModule::work(LivePtr live) {
-    while (!live->loaded && !live->lost) {
+    while (!live->loaded && !live->lost && !live->moving) {
         const auto loaded = co_await load(live);
         if (loaded == Loaded::yes) break;
         live->room.forget();
@@ -355,7 +258,7 @@ awaitable<void> MucModule::work(LivePtr live) {
             co_await not_ours(live);
         }
     }
-    while (!live->inbox.empty() && !live->lost) {
+    while (!live->inbox.empty() && live->loaded && !live->lost && !live->moving) {
         if (!owns(live->room)) {
             co_await not_ours(live);
             break;
@@ -407,30 +310,6 @@ awaitable<bool> MucModule::fill_gap(LivePtr live) {
     }
     for (auto& entry : *entries) live->inbox.emplace(entry.position, std::move(entry.input));
     co_return true;
-}
-
-/// The room lives elsewhere, and what is in its inbox was announced to this node: the node that has it looks
-/// into the inbox itself when it becomes its owner. If the input still lies there after a moment, it is told
-/// to look; this node forgets the room.
-awaitable<void> MucModule::not_ours(LivePtr live) {
-    co_await pause(ctx_.cluster().io(), handover_pause);
-    if (served_.contains(live->room.id != 0 ? live->room.home : live->home)) {
-        live->lost = live->stale = live->loaded;  // it has come here: read again
-        co_return;
-    }
-    live->lost = true;
-    if (live->inbox.empty()) co_return;
-    const auto newest = live->inbox.rbegin()->first;
-    const auto waits = co_await ctx_.cluster().session_log().room_inbox(live->room.jid, newest - 1, 1);
-    if (waits && (waits->empty() || waits->front().position != newest)) co_return;
-    RoomInput poke;
-    poke.room = live->room.jid;
-    poke.origin = {"poke:" + random_id(8), 1, 0};
-    poke.from = live->room.jid.domain_jid();
-    poke.xml = make_bytes("<presence type='probe'/>");
-    Batch batch;
-    batch.room_inputs.push_back(std::move(poke));
-    ctx_.cluster().submit(std::move(batch));
 }
 
 /// Reads what the decision will ask for: accounts that the stanza names, the row of a room that is to be.
@@ -501,6 +380,7 @@ awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
         ++live->noticed[notice.sid];
     }
     ++live->in_flight;
+    step.batch.room_gone = live->room.id == 0;
     auto later = std::move(step.later);
     const auto position = step.batch.room_position;
     auto occupants = step.batch.occupants;
@@ -567,7 +447,7 @@ awaitable<void> MucModule::answer_later(LivePtr live, std::function<awaitable<Iq
 }
 
 void MucModule::unload(const LivePtr& live) {
-    if (live->running || live->reading > 0) return;
+    if (live->running || live->moving || live->reading > 0) return;
     const auto it = rooms_.find(live->room.jid);
     if (it == rooms_.end() || it->second != live) return;
     if (live->lost || (live->in_flight == 0 && live->inbox.empty() && live->room.occupants.empty()))

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -22,6 +23,16 @@ public:
 
     /// Ends a room as its owner would, at whatever node it is. False: there is no such room.
     awaitable<bool> destroy_room(Jid room);
+    /// Gives a room that this node has, or whose node is no more, to another home node (docs/assignment.md,
+    /// "Rooms"). Empty, or why not. `run`: the rebalancing that wants it, 0 = an administrator.
+    awaitable<std::string> move_room(Jid room, std::string to, std::int64_t run);
+    /// Whether rows whose effects are true may not be in the store yet: it was away. They are of the epoch that
+    /// a move ends.
+    std::function<bool()> rows_wait;
+    /// A room that was moved is at this node now.
+    std::function<void(const RoomMove&)> on_room_moved;
+    /// Rooms in memory that this node decides on, with the home that each has.
+    std::map<std::string, std::string> rooms_here() const;
     /// In a cluster rooms follow the partitions of their home nodes; called once before the first move.
     void follow_partitions() { partitioned_ = true; }
     /// A partition came to this node, or left it.
@@ -37,6 +48,7 @@ private:
     Verdict started(NodeStarted& event);
     Verdict arrived(RoomInputArrived& event);
     Verdict held_elsewhere(RoomHeldElsewhere& event);
+    Verdict home_moved(RoomHomeMoved& event);
     IqResult service_info(IqRequest& request, Batch& batch);
     awaitable<IqResult> service_items(IqRequest& request);
     IqResult service_ping(IqRequest& request, Batch& batch);
@@ -61,6 +73,11 @@ private:
     void unload(const LivePtr& room);
     static std::optional<CarriedRoom> carried_of(const Live& room);
     void keep_former(const Live& room);
+    static void lose(Live& room);
+    awaitable<bool> bring_to_rest(LivePtr room);
+    awaitable<RoomMoved> store_move(LivePtr room, RoomMove wanted);
+    awaitable<std::string> move_resting(LivePtr room, std::string to, std::int64_t run);
+    awaitable<void> end_move(Jid room, RoomId id, std::uint64_t epoch);
 
     ModuleContext& ctx_;
     bool partitioned_ = false;

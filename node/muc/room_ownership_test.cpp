@@ -41,9 +41,14 @@ struct FakeLog final : SessionLog {
         }
         return tell(out);
     }
-    awaitable<Result<RoomState>> room_state(Jid) override {
+    using SessionLog::room_state;
+    awaitable<Result<RoomState>> room_state(Jid, RoomHome) override {
         ++loads;
         return tell(state);
+    }
+    awaitable<Result<bool>> move_room(Jid, RoomHome home, std::optional<std::uint64_t> position) override {
+        moves.push_back({home, position});
+        return tell(true);
     }
     awaitable<Result<bool>> hold_room(Jid) override {
         ++holds;
@@ -57,6 +62,11 @@ struct FakeLog final : SessionLog {
 
     bool up = true;
     int loads = 0, holds = 0;
+    struct Told {
+        RoomHome home;
+        std::optional<std::uint64_t> position;
+    };
+    std::vector<Told> moves;
     RoomState state;
     std::vector<RoomEntry> inbox;
     std::set<std::string> living;
@@ -80,7 +90,8 @@ struct Node final : ClusterView {
     void submit(Batch batch) override { submit(std::move(batch), nullptr); }
     void submit(Batch batch, std::function<void(bool)> done) override {
         submitted.push_back(std::move(batch));
-        if (commits && done) done(true);
+        if (!done) return;
+        commits ? done(true) : waiting.push_back(std::move(done));
     }
     const std::string& node_name() const override { return name; }
     asio::io_context& io() override { return context; }
@@ -88,6 +99,10 @@ struct Node final : ClusterView {
     void learn_room_home(const Jid&, const std::string&) override {}
     void change_account(AccountData&, AccountChange, Batch&) override {}
 
+    /// What waited becomes safe.
+    void finishes() {
+        for (auto& done : std::exchange(waiting, {})) done(true);
+    }
     /// Inputs that rooms of this node wrote for a room.
     std::vector<RoomInput> inputs(std::string_view source) const {
         std::vector<RoomInput> out;
@@ -108,6 +123,7 @@ struct Node final : ClusterView {
     std::string name = "n1";
     bool commits = true;  ///< else nothing becomes safe
     std::vector<Batch> submitted;
+    std::vector<std::function<void(bool)>> waiting;
 };
 
 const Jid hall = jid("hall@rooms.montague.lit");
@@ -119,7 +135,7 @@ struct World {
         muc::RoomConfig config;
         config.persistent = true;
         config.locked = false;
-        REQUIRE(wait_for(node.context, node.store().create_room(hall, home, config.encode())));
+        wait_for(node.context, node.store().create_room(hall, home, config.encode())).value();
     }
     void runs_for(milliseconds time) {
         node.context.restart();
@@ -298,4 +314,89 @@ TEST_CASE("occupants are given back as they are at the position that is given ba
     CHECK(rooms[0].position == 4);
     CHECK(rooms[0].occupants.size() == 1);
     CHECK(rooms[0].inputs.size() == 2);
+}
+
+TEST_CASE("a room is given away at the position that is safe, and nothing is decided after that",
+          "[muc][cluster]") {
+    Speaking w;
+    w.node.commits = true;
+    w.node.finishes();
+    w.runs_for(milliseconds(50));
+    const auto why = wait_for(w.node.context, w.muc.move_room(hall, "n2", 0));
+    CHECK(why == "");
+    REQUIRE(w.node.log.moves.size() == 1);
+    CHECK(w.node.log.moves[0].home.node == "n2");
+    CHECK(w.node.log.moves[0].home.epoch == 2);
+    CHECK(w.node.log.moves[0].position == 5);
+    CHECK(w.muc.rooms_in_memory() == 0);
+    // Until n2 has it, it is given back from here, at its new home.
+    REQUIRE(w.carried().size() == 1);
+    CHECK(w.carried()[0].former);
+    CHECK(w.carried()[0].home.node == "n2");
+    const auto row = wait_for(w.node.context, w.node.store().load_room(hall)).value();
+    CHECK(row->home_node == "n2");
+    CHECK(row->moves_from == "n1");
+    // What was announced here before is n2's.
+    const auto steps = w.node.submitted.size();
+    w.says(6);
+    w.runs_for(milliseconds(500));
+    CHECK(w.muc.rooms_in_memory() == 0);
+    CHECK(std::none_of(w.node.submitted.begin() + static_cast<std::ptrdiff_t>(steps), w.node.submitted.end(),
+                       [](const Batch& b) { return b.room_step; }));
+}
+
+TEST_CASE("a room whose steps do not become safe is not moved, and goes on", "[muc][cluster]") {
+    Speaking w;
+    const auto why = wait_for(w.node.context, w.muc.move_room(hall, "n2", 0));
+    CHECK_THAT(why, Catch::Contains("does not become safe"));
+    CHECK(w.node.log.moves.empty());
+    CHECK(wait_for(w.node.context, w.node.store().load_room(hall)).value()->home_node == "n1");
+    w.node.commits = true;
+    w.node.finishes();
+    const auto before = w.node.submitted.size();
+    w.says(6);
+    w.runs_for(milliseconds(300));
+    CHECK(w.node.submitted.size() == before + 1);
+}
+
+TEST_CASE("a room comes to its new home, and its move ends there", "[muc][cluster]") {
+    World w;
+    w.make_room("n2");
+    w.muc.partition_moved("n1", true);
+    RoomMove wanted;
+    wanted.room = wait_for(w.node.context, w.node.store().load_room(hall)).value()->id;
+    wanted.epoch = 1;
+    wanted.to = "n1";
+    REQUIRE(wait_for(w.node.context, w.node.store().move_room(wanted)).value().refused.empty());
+    std::vector<RoomMove> ended;
+    w.muc.on_room_moved = [&ended](const RoomMove& move) { ended.push_back(move); };
+    const std::string home = "n1";
+    RoomHomeMoved event{hall, home};
+    w.hooks.run(event);
+    w.runs_for(milliseconds(500));
+    REQUIRE(ended.size() == 1);
+    CHECK(ended[0].from == "n2");
+    CHECK(wait_for(w.node.context, w.node.store().load_room(hall)).value()->moves_from.empty());
+}
+
+TEST_CASE("a node that had a room forgets it when its home is another one", "[muc][cluster]") {
+    Speaking w;
+    const std::string home = "n2";
+    RoomHomeMoved event{hall, home};
+    w.hooks.run(event);
+    CHECK(w.muc.rooms_in_memory() == 0);
+    REQUIRE(w.carried().size() == 1);
+    CHECK(w.carried()[0].former);
+}
+
+TEST_CASE("a room is not moved before all its rows are in the store", "[muc][cluster]") {
+    Speaking w;
+    w.node.commits = true;
+    w.node.finishes();
+    bool waits = true;
+    w.muc.rows_wait = [&waits] { return waits; };
+    CHECK_THAT(wait_for(w.node.context, w.muc.move_room(hall, "n2", 0)),
+               Catch::Contains("does not become safe"));
+    waits = false;
+    CHECK(wait_for(w.node.context, w.muc.move_room(hall, "n2", 0)) == "");
 }

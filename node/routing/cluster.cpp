@@ -48,6 +48,15 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         RoomInputArrived event{input, position};
         hooks_.run(event);
     };
+    events.room_home = [this](const Jid& room, const std::string& home) {
+        if (home.empty()) {
+            room_homes_.erase(room);
+            return;
+        }
+        learn_room_home(room, home);
+        RoomHomeMoved event{room, home};
+        hooks_.run(event);
+    };
     events.room_held = [this](const Jid& room) {
         RoomHeldElsewhere event{room};
         hooks_.run(event);
@@ -163,6 +172,7 @@ void Router::join_recovery(ClusterEvents& events) {
             change.broadcast = make_presence(entry.jid, {}, "unavailable").to_string(ns::client);
         apply_route(change);
     };
+    events.recovered = [this] { room_homes_.clear(); };
     events.fenced = [this] {
         std::vector<SessionPtr> all;
         for (const auto& [sid, session] : sessions_) all.push_back(session);

@@ -27,4 +27,5 @@ for _, o in ipairs(b.origins) do
 end
 redis.call('SADD', P .. 'rooms', b.room)
 hold_room(b.room, b.former)
+if b.home ~= '' then set_home(b.room, b.home, b.id, b.epoch) end
 return {'OK'}
