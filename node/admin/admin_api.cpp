@@ -202,6 +202,29 @@ public:
         co_return reply(json::object{{"ended", jid->to_string()}});
     }
 
+    static std::string state_of(const RoomRow& room) {
+        return room.moves_from.empty() ? "at home" : "on its way from " + room.moves_from;
+    }
+
+    awaitable<HttpResponse> room_get(HttpRequest& request) {
+        const auto name = tail(request, "/v1/rooms");
+        if (name.empty()) co_return co_await rooms_get(request);
+        const auto jid = Jid::parse(name);
+        if (!jid) co_return fault(400, "no room address");
+        const auto found = co_await c_.store.load_room(jid->bare());
+        if (!found) co_return store_fault();
+        if (!*found || (*found)->config.empty()) co_return fault(404, "no such room: " + jid->to_string());
+        const auto& room = **found;
+        const auto* group = c_.config.group_of(room.home_node);
+        json::object out{{"jid", room.jid.to_string()}, {"home", room.home_node}};
+        out["group"] = group == nullptr ? "not configured" : group->name;
+        out["state"] = state_of(room);
+        out["epoch"] = room.epoch;
+        out["messages"] = room.hist;
+        out["affiliations"] = room.affiliations.size();
+        co_return reply(out);
+    }
+
     awaitable<HttpResponse> rooms_get(HttpRequest&) {
         json::array out;
         for (const auto& host : c_.config.hosts) {
@@ -211,7 +234,8 @@ public:
                 out.push_back(json::object{{"jid", room.jid.to_string()},
                                            {"home", room.home_node},
                                            {"epoch", room.epoch},
-                                           {"messages", room.hist}});
+                                           {"messages", room.hist},
+                                           {"state", state_of(room)}});
             }
         }
         co_return reply(out);
@@ -418,7 +442,7 @@ void serve_admin(HttpServer& server, const AdminContext& context, bool trusted) 
     route("DELETE", "/v1/users", &Admin::users_delete);
     route("GET", "/v1/sessions", &Admin::sessions_get);
     route("DELETE", "/v1/sessions", &Admin::sessions_delete);
-    route("GET", "/v1/rooms", &Admin::rooms_get);
+    route("GET", "/v1/rooms", &Admin::room_get);
     route("DELETE", "/v1/rooms", &Admin::rooms_delete);
     route("GET", "/v1/nodes", &Admin::nodes_get);
     route("GET", "/v1/sync", &Admin::sync_get);

@@ -22,6 +22,9 @@ public:
     explicit AssignmentApi(AdminContext context) : c_(std::move(context)) {}
 
     awaitable<HttpResponse> assign(HttpRequest& request) { return act(request, &AssignmentKeeper::command); }
+    awaitable<HttpResponse> room(HttpRequest& request) {
+        return act(request, &AssignmentKeeper::room_command);
+    }
     awaitable<HttpResponse> rebalance(HttpRequest& request) {
         return act(request, &AssignmentKeeper::rebalance);
     }
@@ -61,6 +64,7 @@ void serve_assignment(
     const AdminContext& context) {
     auto api = std::make_shared<AssignmentApi>(context);
     add("POST", "/v1/assignment", [api](HttpRequest& r) { return api->assign(r); });
+    add("POST", "/v1/rooms", [api](HttpRequest& r) { return api->room(r); });
     add("GET", "/v1/rebalance/plan", [api](HttpRequest& r) { return api->plan(r); });
     add("GET", "/v1/rebalance", [api](HttpRequest& r) { return api->status(r); });
     add("POST", "/v1/rebalance", [api](HttpRequest& r) { return api->rebalance(r); });

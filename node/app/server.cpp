@@ -124,6 +124,21 @@ void Server::Impl::build_core(const std::string& secret) {
     modules.push_back(std::move(rooms));
     if (ha) {
         muc->follow_partitions();
+        ha->move_room_here = [this](Jid room, std::string to, std::int64_t run) {
+            return muc->move_room(std::move(room), std::move(to), run);
+        };
+        muc->rows_wait = [this] { return cluster().rows_wait(); };
+        ha->rooms_here = [this] { return muc->rooms_here(); };
+        auto& moved = Metrics::instance().counter("hexad_rooms_moved_total", "",
+                                                  "Rooms that came here because their home node changed");
+        muc->on_room_moved = [this, &moved](const RoomMove& move) {
+            moved.add();
+            const auto took = std::chrono::duration_cast<milliseconds>(wall_now() - move.began).count();
+            boost::json::object fields{{"room", move.jid.to_string()}, {"from", move.from}, {"to", move.to}};
+            fields["run"] = move.run == 0 ? boost::json::value(nullptr) : boost::json::value(move.run);
+            fields["took_ms"] = std::int64_t{took};
+            ha->tell("RoomMoved", std::move(fields));
+        };
         ha->on_partition = [this](const std::string& home, bool ours) { muc->partition_moved(home, ours); };
         ha->on_clients = [this](bool open) {
             if (!ready) return;

@@ -13,7 +13,9 @@ struct ClusterBackend::Scripts {
         end{script_source("end")}, lease{script_source("lease")}, adopt{script_source("adopt")},
         recover{script_source("recover")}, refill{script_source("refill")},
         refill_room{script_source("refill_room")}, refill_partition{script_source("refill_partition")},
-        stage{script_source("stage")}, open{script_source("open")}, prune{script_source("prune")};
+        stage{script_source("stage")}, held_room{script_source("held_room")},
+        take_room{script_source("take_room")}, move_room{script_source("move_room")},
+        open{script_source("open")}, prune{script_source("prune")};
 };
 
 }  // namespace hexad

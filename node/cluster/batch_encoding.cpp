@@ -19,14 +19,14 @@ std::string ClusterBackend::encode(const Batch& b, const std::string& spill) con
         const auto bytes = codec::encode(notice);
         for (const auto& node : nodes_of_account(notice.account)) notices.emplace_back(node, bytes);
     }
-    w.map(19);
+    w.map(20);
     w.text("sid").text(bare_source());
     w.text("g").text(std::to_string(b.epoch.g)).text("e").text(std::to_string(b.epoch.e));
     w.text("n").number(b.origin.n).text("previous").number(b.previous).text("advances").boolean(b.advances);
     const auto room = b.room_step ? Jid::parse(b.origin.source.substr(5)) : Result<Jid, JidError>(Jid{});
     w.text("room").text(b.room_step && room ? room->to_string() : "");
     w.text("home").text(b.room_step && room ? home_of_room(*room) : "");
-    w.text("position").number(b.room_position);
+    w.text("position").number(b.room_position).text("gone").boolean(b.room_gone);
     w.text("checks").array(static_cast<std::uint32_t>(b.checks.size()));
     for (const auto& check : b.checks) {
         w.map(2).text("u").text(check.account.to_string()).text("v").text(std::to_string(check.version));

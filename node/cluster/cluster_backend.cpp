@@ -329,10 +329,10 @@ awaitable<Result<std::vector<SessionLog::RoomEntry>>> ClusterBackend::room_inbox
     co_return out;
 }
 
-awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
+awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room, RoomHome row) {
     // The epoch that the room's row was read with is this node's only if Redis and the store agree that it
     // serves: a peer raises it in the store first.
-    const auto home = home_of_room(room);
+    const auto home = row.id != 0 ? row.node : home_of_room(room);
     const auto stored = co_await epochs_.partitions();
     std::vector<std::string> homes{home};
     const auto served = co_await partitions(std::move(homes));
@@ -342,6 +342,13 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
         if (p.home == home && it != served->end() && !it->second.serving.empty() &&
             (it->second.serving != options_.node || it->second.epoch != p.epoch))
             co_return StorageError::unavailable;
+    }
+    if (row.id != 0) {
+        std::vector<std::string> own{room.to_string(), row.node, std::to_string(row.id),
+                                     std::to_string(row.epoch), knows_homes() ? "1" : "0"};
+        const auto taken = co_await run(scripts_->take_room, std::move(own));
+        if (!taken || verdict(*taken) != "OK") co_return StorageError::unavailable;
+        fail_point("room-taken");
     }
     const auto name = key("r", room.to_string());
     std::vector<std::string> position{"HGETALL", name};
@@ -362,6 +369,37 @@ awaitable<Result<SessionLog::RoomState>> ClusterBackend::room_state(Jid room) {
         put.sid = all->items[i].text;
         put.bytes = all->items[i + 1].text;
         out.occupants.push_back(std::move(put));
+    }
+    co_return out;
+}
+
+awaitable<Result<bool>> ClusterBackend::move_room(Jid room, RoomHome home,
+                                                  std::optional<std::uint64_t> position) {
+    if (!knows_homes()) co_return false;
+    std::vector<std::string> own{room.to_string(), home.node, std::to_string(home.id),
+                                 std::to_string(home.epoch), position ? std::to_string(*position) : ""};
+    const auto reply = co_await run(scripts_->move_room, std::move(own));
+    const auto what = reply ? verdict(*reply) : std::string();
+    if (what == "OK" || what == "OLD") co_return true;  // old: it has moved on since
+    if (what == "OWNER" || what == "ORDER") co_return false;
+    co_return StorageError::unavailable;
+}
+
+awaitable<Result<bool>> ClusterBackend::hold_room(Jid room) {
+    std::vector<std::string> own{room.to_string()};
+    const auto reply = co_await run(scripts_->held_room, std::move(own));
+    if (!reply || verdict(*reply) != "OK") co_return StorageError::unavailable;
+    co_return true;
+}
+
+awaitable<Result<std::vector<std::string>>> ClusterBackend::missing_sessions(std::vector<std::string> sids) {
+    std::vector<std::vector<std::string>> asks;
+    for (const auto& sid : sids) asks.push_back({"EXISTS", key("s", sid)});
+    const auto exist = co_await ask_all(std::move(asks));
+    if (!exist || !co_await was_trusted()) co_return StorageError::unavailable;
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < sids.size(); ++i) {
+        if ((*exist)[i].integer == 0) out.push_back(sids[i]);
     }
     co_return out;
 }

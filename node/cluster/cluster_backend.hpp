@@ -10,6 +10,7 @@
 
 #include "cluster/commit_pipeline.hpp"
 #include "cluster/inspection.hpp"
+#include "cluster/protocol.hpp"
 #include "cluster/redis_connection.hpp"
 #include "storage/session_log.hpp"
 #include "storage/store_writer.hpp"
@@ -35,6 +36,10 @@ struct ClusterEvents {
     std::function<void(const Jid& full, milliseconds ago)> gone;
     std::function<void(const Notice&)> notice;
     std::function<void(const RoomInput&, std::uint64_t position)> room_input;
+    /// A room has another home node; empty: there is no such room any more.
+    std::function<void(const Jid& room, const std::string& home)> room_home;
+    /// Another node has the room in its memory, which this one had before.
+    std::function<void(const Jid& room)> room_held;
     /// A session has another carrier; `lost`: it was ours.
     std::function<void(const std::string& sid, const Jid& jid, const std::string& node)> claimed;
     std::function<void(const std::string& sid)> lost;
@@ -61,6 +66,8 @@ struct ClusterEvents {
     std::function<std::vector<RouteEntry>(const Jid& account)> known_route;
     std::function<void(const Jid& account, const RouteEntry& entry)> route_gone;
     std::function<std::uint64_t(const Jid& account)> route_version;
+    /// Redis was filled again: what the streams told of homes of rooms meanwhile may be lost.
+    std::function<void()> recovered;
     /// This node missed a recovery: nothing it carries is its own any more.
     std::function<void()> fenced;
     /// Whether no other node reaches Redis either, as far as can be known.
@@ -122,6 +129,8 @@ public:
     /// Store rows that a node left in Redis when the data base was away (docs/delivery.md, "Redis or
     /// PostgreSQL away").
     awaitable<bool> drain_spill(std::string node);
+    /// Whether rows of this node, whose effects are true, are not in the store yet.
+    bool rows_wait() const { return pipeline_.spilled() > 0; }
     /// Entries of a session's log behind `position`.
     awaitable<Result<std::vector<LogEntry>>> entries_after(std::string sid, std::uint64_t position);
     void announce_account(const Jid& account);
@@ -149,7 +158,12 @@ public:
     awaitable<Result<std::optional<SessionTomb>>> tomb(std::string sid) override;
     awaitable<Result<std::vector<RoomEntry>>> room_inbox(Jid room, std::uint64_t position,
                                                          std::size_t limit) override;
-    awaitable<Result<RoomState>> room_state(Jid room) override;
+    using SessionLog::room_state;
+    awaitable<Result<RoomState>> room_state(Jid room, RoomHome home) override;
+    awaitable<Result<bool>> move_room(Jid room, RoomHome home,
+                                      std::optional<std::uint64_t> position) override;
+    awaitable<Result<bool>> hold_room(Jid room) override;
+    awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override;
     awaitable<Result<std::vector<Jid>>> active_rooms() override;
     /// Who serves a room's home node, and which nodes carry sessions of an account: asked while a batch is
     /// encoded.
@@ -167,6 +181,7 @@ private:
                                             std::vector<std::string> own);
     Result<ClaimedSession, ClaimRefusal> read_claim(const std::string& sid, const RedisReply& reply);
     std::string key(std::string_view kind, std::string_view name) const;
+    bool knows_homes() const { return protocol_ >= rooms_move_since; }
     awaitable<bool> agree_on_generation();
     awaitable<bool> recover(std::uint64_t generation, bool fresh);
     awaitable<bool> refill_sessions();

@@ -11,7 +11,7 @@ namespace hexad {
 
 awaitable<void> ClusterBackend::load_scripts() {
     for (const auto* name : {"commit", "number", "claim", "settle", "ack", "backlog", "fill", "ending", "end",
-                             "lease", "adopt", "announce"}) {
+                             "lease", "adopt", "announce", "held_room", "take_room", "move_room"}) {
         std::vector<std::string> words{"SCRIPT", "LOAD", script_source(name)};
         const auto reply = co_await commands_.ask(std::move(words));
         if (reply && reply->is_error())

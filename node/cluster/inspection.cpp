@@ -73,6 +73,7 @@ awaitable<bool> ClusterBackend::inspect_epochs(Inspection& out) {
         const auto part = co_await commands_.ask(std::move(get));
         if (!part || part->items.size() != 2) co_return false;
         if (part->items[0].text.empty()) continue;  // not served since Redis was set up
+        out.serving[p.home] = part->items[0].text;
         if (to_number(part->items[1].text) != p.epoch || part->items[0].text != p.serving)
             out.findings.insert({"partition", p.home,
                                  "Redis has " + part->items[0].text + " " + part->items[1].text +
@@ -188,11 +189,12 @@ awaitable<bool> ClusterBackend::inspect_rooms(Inspection& out) {
         const auto name = jid.to_string();
         const auto r = key("r", name);
         std::vector<std::vector<std::string>> gets{
-            {"HMGET", r, "pos", "last"}, {"HKEYS", r + ":occ"}, {"XLEN", r + ":in"}};
+            {"HMGET", r, "pos", "last", "home"}, {"HKEYS", r + ":occ"}, {"XLEN", r + ":in"}};
         const auto got = co_await ask_all(std::move(gets));
         if (!got) co_return false;
         const auto position = to_number(got->at(0).items[0].text);
         const auto last = to_number(got->at(0).items[1].text);
+        out.room_homes[name] = got->at(0).items[2].text;
         if (position > last)
             out.findings.insert(
                 {"room-position", name, std::to_string(position) + " of " + std::to_string(last)});

@@ -36,6 +36,9 @@ struct Inspection {
     std::set<std::string> reached;            ///< accounts that a message reaches now, by bare JID
     std::size_t entries = 0;                  ///< in all logs
     std::size_t rooms = 0;
+    std::map<std::string, std::string> serving;     ///< home → node, as Redis says
+    std::map<std::string, std::string> room_homes;  ///< of rooms with occupants or input; empty: not told yet
+    std::map<std::string, std::string> room_holders;  ///< the node that has it in memory
     std::set<Finding> findings;
 };
 

@@ -86,6 +86,7 @@ awaitable<bool> ClusterBackend::recover(std::uint64_t generation, bool fresh) {
                                        {"sessions", events.carried_sids().size()},
                                        {"took_ms", std::int64_t{took}}});
     pipeline_.thaw();
+    if (events.recovered) events.recovered();
     if (follows_) {
         asio::co_spawn(io_, reread_routes(), asio::detached);
         asio::co_spawn(io_, end_orphans(), asio::detached);
@@ -141,7 +142,14 @@ awaitable<bool> ClusterBackend::refill_rooms() {
         counted.room = room.room;
         counted.from = room.room.domain_jid();
         counted.xml = make_bytes("<presence type='probe'/>");
-        w.map(6).text("room").text(room.room.to_string()).text("pos").number(room.position);
+        w.map(10).text("home").text(knows_homes() ? room.home.node : std::string());
+        w.text("id").text(std::to_string(room.home.id)).text("epoch").text(std::to_string(room.home.epoch));
+        w.text("former")
+            .boolean(room.former)
+            .text("room")
+            .text(room.room.to_string())
+            .text("pos")
+            .number(room.position);
         w.text("occupants").array(static_cast<std::uint32_t>(room.occupants.size()));
         for (const auto& o : room.occupants) w.array(2).text(o.sid).text(o.bytes);
         write_origins(w, room.origins);

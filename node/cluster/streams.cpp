@@ -264,6 +264,13 @@ void ClusterBackend::handle(const std::string& kind, const std::string& data) {
         const auto position = in.number();
         const auto input = codec::decode_room_input(in.text());
         if (input && !in.failed()) events.room_input(*input, position);
+    } else if (kind == "room-home" && count == 2) {
+        const auto room = Jid::parse(in.text());
+        const auto home = in.text();
+        if (room && !in.failed()) events.room_home(*room, home);
+    } else if (kind == "room-held" && count == 1) {
+        const auto room = Jid::parse(in.text());
+        if (room && !in.failed()) events.room_held(*room);
     } else if (kind == "claim" && count == 3) {
         const auto sid = in.text();
         const auto jid = Jid::parse(in.text());

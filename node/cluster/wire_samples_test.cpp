@@ -131,6 +131,32 @@ TEST_CASE("samples of protocol 1: what scripts put on a stream", "[wire][protoco
     CHECK_FALSE(moved.failed());
 }
 
+TEST_CASE("samples of protocol 2: what was there before is as it was", "[wire][protocol-2]") {
+    const auto before = samples(1), now = samples(2);
+    for (const auto& [name, bytes] : before) {
+        INFO(name);
+        CHECK(now.at(name) == bytes);
+    }
+}
+
+TEST_CASE("samples of protocol 2: rooms that move", "[wire][protocol-2]") {
+    const auto says = [](const std::string& name, const std::string& home) {
+        const auto bytes = samples(2).at(name);
+        Unpacker in(bytes);
+        CHECK(in.array() == 2);
+        CHECK(in.text() == garden.to_string());
+        CHECK(in.text() == home);
+        CHECK_FALSE(in.failed());
+    };
+    says("bus-room-home", "n3");
+    says("bus-room-gone", "");
+    const auto held = samples(2).at("bus-room-held");
+    Unpacker in(held);
+    CHECK(in.array() == 1);
+    CHECK(in.text() == garden.to_string());
+    CHECK_FALSE(in.failed());
+}
+
 TEST_CASE("a field of a later version is skipped", "[wire]") {
     // Field 200, a text, behind what is known.
     const auto later = samples(1).at("notice") + std::string("\xc2\x0c\x03new", 6);

@@ -25,13 +25,13 @@ double read_rate(std::string_view text) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rate);
     if (error != std::errc{} || end != text.data() + text.size() || !(rate > 0))
         throw CLI::ValidationError("--rate",
-                                   "\"" + written + "\" is no rate; write users a second, such as 20/s");
+                                   "\"" + written + "\" is no rate; write moves a second, such as 20/s");
     return rate;
 }
 
 }  // namespace
 
-void add_assignment_commands(CLI::App& app, CLI::App& user, ApiCall call) {
+void add_assignment_commands(CLI::App& app, CLI::App& user, CLI::App& room, ApiCall call) {
     auto words = std::make_shared<Words>();
     const auto post = [call, words](const std::string& command) {
         const json::object body{
@@ -51,18 +51,26 @@ void add_assignment_commands(CLI::App& app, CLI::App& user, ApiCall call) {
     unpin->add_option("jid", words->jid)->required();
     unpin->callback([post] { post("unpin"); });
 
-    auto* rebalance =
-        app.add_subcommand("rebalance", "Accounts spread evenly over the nodes")->require_subcommand(1);
+    auto* move = room.add_subcommand("move", "Gives a room another home node");
+    move->add_option("room", words->jid)->required();
+    move->add_option("node", words->node)->required();
+    move->callback([call, words] {
+        const json::object body{{"command", "move"}, {"jid", words->jid}, {"node", words->node}};
+        call("POST", "/v1/rooms", json::serialize(body), nullptr);
+    });
+
+    auto* rebalance = app.add_subcommand("rebalance", "Accounts and rooms spread evenly over the nodes")
+                          ->require_subcommand(1);
     rebalance->add_subcommand("plan", "What would be moved; nothing is done")->callback([call] {
         call("GET", "/v1/rebalance/plan", "", nullptr);
     });
-    auto* apply = rebalance->add_subcommand("apply", "Moves users to other home nodes");
-    apply->add_option("--rate", words->rate, "Users a second, such as 20/s")->capture_default_str();
+    auto* apply = rebalance->add_subcommand("apply", "Moves users and rooms to other home nodes");
+    apply->add_option("--rate", words->rate, "Moves a second, such as 20/s")->capture_default_str();
     apply->callback([call, words] {
         const json::object body{{"command", "apply"}, {"rate", read_rate(words->rate)}};
         call("POST", "/v1/rebalance", json::serialize(body), nullptr);
     });
-    rebalance->add_subcommand("stop", "Ends the run; who was moved stays moved")->callback([call] {
+    rebalance->add_subcommand("stop", "Ends the run; what was moved stays moved")->callback([call] {
         call("POST", "/v1/rebalance", R"({"command": "stop"})", nullptr);
     });
     auto* status = rebalance->add_subcommand("status", "The last runs and how far they are");

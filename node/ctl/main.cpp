@@ -268,6 +268,9 @@ int main(int argc, char** argv) {
     room->add_subcommand("list", "All rooms")->callback([&] {
         status = call(connection, "GET", "/v1/rooms");
     });
+    auto* show_room = room->add_subcommand("show", "One room and where it lives");
+    show_room->add_option("jid", jid)->required();
+    show_room->callback([&] { status = call(connection, "GET", path_of("/v1/rooms", jid)); });
     auto* destroy = room->add_subcommand("destroy", "Destroys a room");
     destroy->add_option("jid", jid)->required();
     destroy->callback([&] { status = call(connection, "DELETE", path_of("/v1/rooms", jid)); });
@@ -284,7 +287,7 @@ int main(int argc, char** argv) {
         return status;
     };
     hexad::add_ha_commands(app, *node, connection.as_json, api);
-    hexad::add_assignment_commands(app, *user, api);
+    hexad::add_assignment_commands(app, *user, *room, api);
 
     auto* config = app.add_subcommand("config", "The configuration file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "Reads a file and names every fault");

@@ -65,10 +65,6 @@ awaitable<void> AssignmentKeeper::run() {
     while (!stopping_) {
         const auto began = SteadyClock::now();
         co_await look_after();
-        // Every account is counted: with many of them that is a part of the store's time that must stay
-        // small.
-        const auto took = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - began);
-        pace_ = std::clamp<milliseconds>(took * 100, config_.placing.look, config_.placing.look * 30);
         const auto next = began + pace_;
         if (driving_) co_await drive(next);
         const auto left = std::chrono::duration_cast<milliseconds>(next - SteadyClock::now());
@@ -77,11 +73,17 @@ awaitable<void> AssignmentKeeper::run() {
 }
 
 awaitable<std::optional<AssignmentKeeper::Seen>> AssignmentKeeper::look() {
+    const auto began = SteadyClock::now();
     const auto loads = co_await assignment_.loads();
-    if (!loads) co_return std::nullopt;
+    // Every account was counted: with many of them that is a part of the store's time that must stay small.
+    const auto took = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - began);
+    pace_ = std::clamp<milliseconds>(took * 30, config_.placing.look, config_.placing.look * 30);
+    auto rooms = co_await store_.room_counts();
+    if (!loads || !rooms) co_return std::nullopt;
     Assignments now{{}, ha_.is_high_availability_on() ? "on" : "off"};
     for (const auto& load : *loads) now.users[load.node] += load.users;
     Seen seen;
+    seen.rooms = std::move(*rooms);
     seen.places = places_of(config_, now, *loads, rules_);
     for (const auto& node : co_await ha_.nodes(now.users)) {
         const auto name = text(node, "name");
@@ -112,6 +114,7 @@ awaitable<void> AssignmentKeeper::look_after() {
         co_return;
     }
     co_await place_unassigned(*seen);
+    co_await finish_room_moves();
     warn(*seen);
     co_await find_run(*seen);
     if (!driving_) co_await start_by_itself(*seen);
@@ -171,6 +174,12 @@ void AssignmentKeeper::register_metrics() {
                               }
                               return users;
                           });
+            metrics.gauge("hexad_assignment_rooms", "node=\"" + n.name + '"', "Rooms of a home node",
+                          [this, name = n.name] {
+                              const auto it =
+                                  seen_ ? seen_->rooms.find(name) : decltype(seen_->rooms.end()){};
+                              return seen_ && it != seen_->rooms.end() ? double(it->second) : 0.0;
+                          });
         }
         metrics.gauge("hexad_assignment_capacity_users", "group=\"" + group.name + '"',
                       "Accounts a redundancy group carries", [this, name = group.nodes.front().name] {
@@ -189,6 +198,15 @@ void AssignmentKeeper::register_metrics() {
 
 // ---- one account, by an administrator ----
 
+std::string AssignmentKeeper::unknown_node(const std::string& node) const {
+    if (config_.node(node) != nullptr) return {};
+    std::vector<std::string> known;
+    for (const auto& group : config_.groups) {
+        for (const auto& n : group.nodes) known.push_back(n.name);
+    }
+    return "there is no node \"" + node + "\"; the nodes are " + listed(known);
+}
+
 awaitable<Answer> AssignmentKeeper::command(json::object request) {
     const auto what = text(request, "command");
     const auto name = text(request, "jid");
@@ -198,13 +216,7 @@ awaitable<Answer> AssignmentKeeper::command(json::object request) {
     if (what == "unpin") co_return co_await unpin(*jid);
     if (what != "assign" && what != "pin") co_return fault(400, "command is assign, pin or unpin");
     auto node = text(request, "node");
-    if (config_.node(node) == nullptr) {
-        std::string known;
-        for (const auto& group : config_.groups) {
-            for (const auto& n : group.nodes) known += (known.empty() ? "" : ", ") + n.name;
-        }
-        co_return fault(400, "there is no node \"" + node + "\"; the nodes are " + known);
-    }
+    if (auto why = unknown_node(node); !why.empty()) co_return fault(400, why);
     const auto* force = request.if_contains("force");
     const bool forced = force != nullptr && force->is_bool() && force->as_bool();
     co_return co_await set_home(*jid, std::move(node), what == "pin", forced);

@@ -11,7 +11,7 @@
 #include <boost/json/value.hpp>
 
 #include "base/config.hpp"
-#include "ha/manager.hpp"
+#include "ha/cluster_nodes.hpp"
 #include "placement/capacity.hpp"
 #include "placement/rebalance.hpp"
 #include "storage/assignment_store.hpp"
@@ -26,6 +26,7 @@ struct DrivenRun {
     SteadyClock::time_point credited = SteadyClock::now();
     std::vector<bool> dry;       ///< flows that find nobody any more
     std::uint64_t sessions = 0;  ///< clients that were sent to their new home node
+    int failures = 0;            ///< rooms in a row that could not be moved
 };
 
 /// Keeps a cluster's accounts where they belong (docs/assignment.md): does what administrators ask, finds
@@ -41,7 +42,7 @@ public:
         std::string node;
         Store& store;
         AssignmentStore& assignment;
-        HaManager& ha;
+        ClusterNodes& ha;
         /// Other nodes must read the account again.
         std::function<void(const Jid&)> account_changed;
     };
@@ -56,6 +57,8 @@ public:
     };
     /// `{"command": "assign" | "pin" | "unpin", "jid": …, "node": …, "force": false}`
     awaitable<Answer> command(boost::json::object request);
+    /// `{"command": "move", "jid": room, "node": …}`
+    awaitable<Answer> room_command(boost::json::object request);
     /// What a rebalancing would move; nothing is done.
     awaitable<Answer> plan();
     /// `{"command": "apply", "rate": accounts a second}` or `{"command": "stop"}`
@@ -67,6 +70,7 @@ private:
     struct Seen {
         Places places;
         SessionCounts sessions;
+        std::map<std::string, std::uint64_t> rooms;  ///< by home node
         std::map<std::string, std::string> trouble;  ///< node → why nobody is moved from or to it
     };
     // assignment.cpp
@@ -78,6 +82,13 @@ private:
     awaitable<Answer> set_home(Jid jid, std::string node, bool pin, bool force);
     awaitable<Answer> unpin(Jid jid);
     awaitable<std::uint64_t> announce(const std::vector<AssignmentStore::Moved>& moved);
+    std::string unknown_node(const std::string& node) const;
+    // room_assignment.cpp
+    awaitable<Answer> move_room(Jid jid, std::string node);
+    RebalancePlan plan_of_rooms(const Seen& seen,
+                                std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const;
+    awaitable<void> move_rooms(std::size_t flow, std::uint64_t count);
+    awaitable<void> finish_room_moves();
     // rebalance.cpp
     awaitable<void> start_by_itself(const Seen& seen);
     awaitable<std::int64_t> start(std::string cause, RebalancePlan plan, double rate);
@@ -95,7 +106,7 @@ private:
     std::string node_;
     Store& store_;
     AssignmentStore& assignment_;
-    HaManager& ha_;
+    ClusterNodes& ha_;
     std::function<void(const Jid&)> account_changed_;
     asio::steady_timer timer_;
     milliseconds pace_;  ///< from look to look

@@ -14,6 +14,7 @@
 #include "base/config.hpp"
 #include "cluster/cluster_backend.hpp"
 #include "ha/canary.hpp"
+#include "ha/cluster_nodes.hpp"
 #include "ha/event_log.hpp"
 #include "ha/flap_budget.hpp"
 #include "ha/gate.hpp"
@@ -31,7 +32,7 @@ namespace hexad {
 ///
 /// A node becomes owner only by raising the partition's epoch, in the store first, then in Redis; evidence
 /// alone (a silent peer) is never enough: the peer's lease must be gone.
-class HaManager {
+class HaManager final : public ClusterNodes {
 public:
     struct Parts {
         asio::io_context& io;
@@ -45,7 +46,7 @@ public:
         Admission& admission;
     };
     explicit HaManager(Parts parts);
-    ~HaManager();
+    ~HaManager() override;
 
     /// Watches what client service waits for; before anything else.
     void open_gate_when_ready();
@@ -67,7 +68,7 @@ public:
 
     NodeState state() const { return state_; }
     Reason reason() const { return reason_; }
-    bool is_high_availability_on() const { return settings_.high_availability; }
+    bool is_high_availability_on() const override { return settings_.high_availability; }
     bool serves(const std::string& home) const { return serving_.contains(home); }
     /// Where a client whose account has this home node is better off: the address of the node that serves it,
     /// if that is in another group and lets clients in. Empty: here.
@@ -80,6 +81,10 @@ public:
 
     /// Partitions came to this node or left it: the rooms follow.
     std::function<void(const std::string& home, bool ours)> on_partition;
+    /// Gives a room that this node has, or nobody, to another home node: empty, or why not.
+    std::function<awaitable<std::string>(Jid room, std::string to, std::int64_t run)> move_room_here;
+    /// Rooms in this node's memory, each with its home.
+    std::function<std::map<std::string, std::string>()> rooms_here;
     /// Client listeners are to be opened or closed.
     std::function<void(bool open)> on_clients;
     /// Names of critical services that are down.
@@ -101,17 +106,19 @@ public:
     awaitable<boost::json::object> replication();
     /// What an administrator should know or mend, in plain words.
     awaitable<boost::json::object> doctor();
-    /// Every node of the cluster as this one sees it; keys as in `lab status`.
-    awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned);
-    /// Told as the events of redundancy groups are: log, metric, `hexactl events`.
-    void tell(std::string kind, boost::json::object fields) { log_.add(std::move(kind), std::move(fields)); }
-    /// Clients of these accounts that can resume are sent to their new home node, from whichever node carries
-    /// them; the others stay. How many.
-    awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home);
-    /// Why one node of this group could not carry both; empty = it could.
-    void set_overfull(std::string why) { overfull_ = std::move(why); }
     /// As RedundancyStore::events; if the store does not answer, what this node could not store yet (id 0).
     awaitable<Result<std::vector<HaEvent>>> events(std::uint64_t after, std::string kind, std::size_t limit);
+
+    // ---- ClusterNodes ----
+    awaitable<std::vector<boost::json::object>> nodes(std::map<std::string, std::uint64_t> assigned) override;
+    void tell(std::string kind, boost::json::object fields) override {
+        log_.add(std::move(kind), std::move(fields));
+    }
+    awaitable<std::uint64_t> send_home(std::vector<Jid> accounts, std::string home) override;
+    bool rooms_move() const override { return cluster_.protocol() >= rooms_move_since; }
+    awaitable<std::string> move_room(Jid room, std::string home, std::string to, std::int64_t run) override;
+    awaitable<bool> finish_room_move(RoomMove move) override;
+    void set_overfull(std::string why) override { overfull_ = std::move(why); }
 
 private:
     // manager.cpp: watching and deciding
@@ -162,6 +169,12 @@ private:
     awaitable<void> pause(milliseconds time);
     // verify.cpp
     boost::json::object carried() const;
+    // room_moves.cpp
+    awaitable<boost::json::object> answer_move_room(boost::json::object request);
+    boost::json::object rooms_in_memory() const;
+    awaitable<void> compare_rooms(Inspection& found);
+    static void compare_rooms_of(const std::string& node, const boost::json::object& rooms,
+                                 Inspection& found);
     awaitable<void> compare_memory(Inspection& found);
     awaitable<void> compare_store(Inspection& found);
     awaitable<Result<Inspection>> look();

@@ -43,8 +43,17 @@ std::string obstacle(const std::vector<Flow>& flows, const std::map<std::string,
 
 std::vector<Flow> flows_of(const RebalanceRun& run) {
     std::vector<Flow> out;
-    for (const auto& flow : run.flows) out.push_back({flow.from, flow.to, flow.planned, flow.group, {}});
+    for (const auto& flow : run.flows) {
+        const auto what = flow.what == name_of(Homed::rooms) ? Homed::rooms : Homed::users;
+        out.push_back({flow.from, flow.to, flow.planned, flow.group, {}, what});
+    }
     return out;
+}
+
+/// Users first: there are more of them.
+RebalancePlan both(RebalancePlan users, const RebalancePlan& rooms) {
+    users.flows.insert(users.flows.end(), rooms.flows.begin(), rooms.flows.end());
+    return users;
 }
 
 int minute_of_day() {
@@ -67,6 +76,11 @@ const NodePlace* find(const Places& places, const std::string& node) {
 
 std::int64_t percent(const NodePlace& place) {
     return place.capacity == 0 ? 0 : count(100 * place.assigned / place.capacity);
+}
+
+std::uint64_t assigned_at(const Places& places, const std::string& node) {
+    const auto* place = find(places, node);
+    return place == nullptr ? 0 : place->assigned;
 }
 
 json::object node_row(const NodePlace& now, const GroupPlace* group, const Places& after) {
@@ -107,7 +121,7 @@ json::object run_row(const RebalanceRun& run) {
     json::array moves;
     for (const auto& flow : run.flows)
         moves.push_back(json::value(flow.from + "->" + flow.to + ' ' + std::to_string(flow.moved) + '/' +
-                                    std::to_string(flow.planned) +
+                                    std::to_string(flow.planned) + (flow.what == "rooms" ? " rooms" : "") +
                                     (flow.group.empty() ? "" : " placed in " + flow.group)));
     row["moves"] = std::move(moves);
     return row;
@@ -120,19 +134,31 @@ json::object run_row(const RebalanceRun& run) {
 awaitable<Answer> AssignmentKeeper::plan() {
     const auto seen = co_await look();
     if (!seen) co_return no_store();
-    const auto plan = plan_rebalance(seen->places);
+    const auto users = plan_rebalance(seen->places), rooms = plan_of_rooms(*seen);
+    const auto rooms_now = room_places(seen->places, seen->rooms);
+    const auto plan = both(users, rooms);
     json::array moves, nodes;
-    for (const auto& flow : plan.flows)
+    for (const auto& flow : plan.flows) {
+        const bool is_rooms = flow.what == Homed::rooms;
         moves.push_back(json::object{{"from", flow.from},
                                      {"to", flow.to},
-                                     {"users", count(flow.users)},
-                                     {"reason", reason_of(flow, seen->places)}});
-    for (const auto& group : seen->places.groups) {
-        for (const auto& place : group.nodes) nodes.push_back(node_row(place, &group, plan.after));
+                                     {"users", count(is_rooms ? 0 : flow.users)},
+                                     {"rooms", count(is_rooms ? flow.users : 0)},
+                                     {"reason", reason_of(flow, is_rooms ? rooms_now : seen->places)}});
     }
-    for (const auto& place : seen->places.strangers) nodes.push_back(node_row(place, nullptr, plan.after));
+    const auto row = [&](const NodePlace& place, const GroupPlace* group) {
+        auto out = node_row(place, group, users.after);
+        out["rooms"] = count(assigned_at(rooms_now, place.node));
+        out["rooms_after"] = count(assigned_at(rooms.after, place.node));
+        nodes.push_back(std::move(out));
+    };
+    for (const auto& group : seen->places.groups) {
+        for (const auto& place : group.nodes) row(place, &group);
+    }
+    for (const auto& place : seen->places.strangers) row(place, nullptr);
     const auto why = obstacle(plan.flows, seen->trouble);
-    json::object out{{"users_to_move", count(plan.moves())}, {"unassigned", count(seen->places.unassigned)}};
+    json::object out{{"users_to_move", count(users.moves())}, {"rooms_to_move", count(rooms.moves())}};
+    out["unassigned"] = count(seen->places.unassigned);
     out["misplaced"] = count(seen->places.misplaced());
     out["could_start"] = plan.flows.empty() ? "nothing to move" : why.empty() ? "yes" : "no: " + why;
     out["moves"] = std::move(moves);
@@ -149,18 +175,19 @@ awaitable<Answer> AssignmentKeeper::rebalance(json::object request) {
     const bool is_number = rate != nullptr && rate->is_number();
     const auto wanted = is_number ? rate->to_number<double>() : 0.0;
     if (!(wanted >= least_a_second && wanted <= most_a_second))
-        co_return fault(400, "rate is a number of users a second from 0.1 to 10000, such as 20");
+        co_return fault(400, "rate is a number of moves a second from 0.1 to 10000, such as 20");
     co_return co_await apply(wanted);
 }
 
 awaitable<Answer> AssignmentKeeper::apply(double rate) {
     const auto seen = co_await look();
     if (!seen) co_return no_store();
-    auto plan = plan_rebalance(seen->places);
+    auto plan = both(plan_rebalance(seen->places), plan_of_rooms(*seen));
     if (plan.flows.empty())
         co_return Answer{200, json::object{{"run", nullptr}, {"planned", 0}, {"result", "nothing to move"}}};
     if (const auto why = obstacle(plan.flows, seen->trouble); !why.empty())
-        co_return fault(409, why + "; users are moved only between nodes that are normal or standalone");
+        co_return fault(409,
+                        why + "; users and rooms are moved only between nodes that are normal or standalone");
     const auto planned = plan.moves();
     const auto run = co_await start("apply", std::move(plan), rate);
     if (run < 0) co_return no_store();
@@ -198,11 +225,16 @@ awaitable<std::int64_t> AssignmentKeeper::start(std::string cause, RebalancePlan
     RebalanceRun run;
     run.cause = std::move(cause);
     run.rate = rate;
-    for (const auto& flow : plan.flows) run.flows.push_back({flow.from, flow.to, flow.users, 0, flow.group});
+    std::uint64_t rooms = 0;
+    for (const auto& flow : plan.flows) {
+        run.flows.push_back({flow.from, flow.to, flow.users, 0, flow.group, std::string(name_of(flow.what))});
+        if (flow.what == Homed::rooms) rooms += flow.users;
+    }
     const auto id = co_await assignment_.start_run(run);
     if (!id) co_return -1;
     if (*id > 0) {
-        json::object fields{{"run", *id}, {"cause", run.cause}, {"users", count(plan.moves())}};
+        json::object fields{{"run", *id}, {"cause", run.cause}, {"users", count(plan.moves() - rooms)}};
+        fields["rooms"] = count(rooms);
         fields["rate"] = number(rate);
         ha_.tell("RebalanceStarted", std::move(fields));
         timer_.cancel();
@@ -212,13 +244,16 @@ awaitable<std::int64_t> AssignmentKeeper::start(std::string cause, RebalancePlan
 
 awaitable<void> AssignmentKeeper::start_by_itself(const Seen& seen) {
     const auto& placing = config_.placing;
-    const bool is_uneven = imbalance(seen.places) > placing.difference;
+    const auto rooms_now = room_places(seen.places, seen.rooms);
+    const bool is_uneven = imbalance(seen.places) > placing.difference ||
+                           (ha_.rooms_move() && imbalance(rooms_now) > placing.difference);
     uneven_.look(is_uneven, SteadyClock::now(), placing.after);
     if (!placing.rebalances_itself || !uneven_.is_raised()) co_return;
     if (!is_in_window(minute_of_day(), placing.window_from, placing.window_to)) co_return;
     const auto most = std::max<std::uint64_t>(1, seen.places.assigned() * placing.percent / 100);
     // Whom a rule gives to another group only people send there.
-    auto plan = plan_rebalance(seen.places, most, Misplaced::stay);
+    const auto most_rooms = std::max<std::uint64_t>(1, rooms_now.assigned() * placing.percent / 100);
+    auto plan = both(plan_rebalance(seen.places, most, Misplaced::stay), plan_of_rooms(seen, most_rooms));
     if (plan.flows.empty() || !obstacle(plan.flows, seen.trouble).empty()) co_return;
     // The next one waits as long as this one has.
     uneven_.reset();
@@ -269,6 +304,10 @@ awaitable<void> AssignmentKeeper::drive(SteadyClock::time_point until) {
 }
 
 awaitable<void> AssignmentKeeper::move_some(std::size_t at, std::uint64_t some) {
+    if (driving_->run.flows[at].what == name_of(Homed::rooms)) {
+        co_await move_rooms(at, some);
+        co_return;
+    }
     const auto id = driving_->run.id;
     const auto flow = driving_->run.flows[at];
     AssignmentStore::MoveSome wanted;

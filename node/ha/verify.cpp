@@ -1,6 +1,7 @@
 // `hexactl cluster verify`: Redis, the store and the memory of all nodes, compared.
 #include <boost/json.hpp>
 
+#include "ha/json_fields.hpp"
 #include "ha/manager.hpp"
 
 namespace hexad {
@@ -31,6 +32,7 @@ awaitable<void> HaManager::compare_memory(Inspection& found) {
             json::object sessions;
             if (n.name == node_) {
                 sessions = carried();
+                compare_rooms_of(n.name, rooms_in_memory(), found);
             } else {
                 if (!link_ || !link_->view(n.name).up) continue;
                 json::object request{{"do", "carried"}};
@@ -40,6 +42,8 @@ awaitable<void> HaManager::compare_memory(Inspection& found) {
                     continue;
                 }
                 sessions = reply->at("sessions").as_object();
+                if (const auto& rooms = field(*reply, "rooms"); rooms.is_object())
+                    compare_rooms_of(n.name, rooms.as_object(), found);
             }
             for (const auto& [sid, epoch] : sessions) {
                 const auto it = found.sessions.find(std::string(sid));
@@ -89,6 +93,7 @@ awaitable<Result<Inspection>> HaManager::look() {
     if (!found) co_return found.error();
     co_await compare_memory(*found);
     co_await compare_store(*found);
+    co_await compare_rooms(*found);
     co_return std::move(*found);
 }
 

@@ -120,6 +120,17 @@ struct RoomsCarried {
 /// What this node has in memory of rooms is not its own any more; it is read again.
 struct RoomsFenced {};
 
+/// A room has another home node.
+struct RoomHomeMoved {
+    const Jid& room;
+    const std::string& home;
+};
+
+/// Another node has the room in its memory, which this one had before.
+struct RoomHeldElsewhere {
+    const Jid& room;
+};
+
 /// Something arrived for a room this node may own.
 struct RoomInputArrived {
     const RoomInput& input;

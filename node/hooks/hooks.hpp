@@ -100,7 +100,7 @@ private:
 
     Lists<SessionBound, StanzaFromClient, MessageToAccount, MessageFromAccount, ResourceAvailable,
           ResourceUnavailable, SessionClosed, RosterChanged, ContactRemoved, AccountRemoved, RoomInputArrived,
-          NodeStarted, RoomsCarried, RoomsFenced>
+          RoomHeldElsewhere, RoomHomeMoved, NodeStarted, RoomsCarried, RoomsFenced>
         lists_;
     std::map<Key, IqAnswer> answers_;
     std::map<Key, IqDecision> decisions_;

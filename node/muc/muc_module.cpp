@@ -1,11 +1,10 @@
 // XEP-0045 Multi-User Chat, version 1.35.1, with XEP-0410 Self-Ping and XEP-0421 Occupant identifiers
-#include "muc/muc_module.hpp"
-
 #include <algorithm>
 #include <charconv>
 
 #include "base/log.hpp"
 #include "hooks/disco.hpp"
+#include "muc/live_room.hpp"
 #include "xml/stanza_parser.hpp"
 #include "xmpp/namespaces.hpp"
 
@@ -16,7 +15,6 @@ namespace {
 constexpr std::size_t max_rooms = 5000;  ///< in memory, before new ones are refused
 constexpr std::size_t inbox_page = 500;
 constexpr milliseconds store_pause{500};
-constexpr milliseconds handover_pause{200};
 
 awaitable<void> pause(asio::io_context& io, milliseconds time) {
     asio::steady_timer timer(io, time);
@@ -24,29 +22,6 @@ awaitable<void> pause(asio::io_context& io, milliseconds time) {
 }
 
 }  // namespace
-
-/// A room in memory and what is under way for it.
-struct MucModule::Live {
-    Live(Jid jid, asio::io_context& io)
-        : room(std::move(jid)), settled(io, asio::steady_timer::time_point::max()) {}
-
-    muc::Room room;
-    std::map<std::uint64_t, RoomInput> inbox;    ///< by position
-    std::map<std::uint64_t, RoomInput> decided;  ///< inputs whose effects are on their way to being safe
-    std::uint64_t position = 0;                  ///< of the last input decided on
-    std::uint64_t safe = 0;                      ///< of the last one whose effects are safe
-    Origins taken;                               ///< inputs decided on, by sender
-    bool loaded = false;
-    bool running = false;
-    bool lost = false;   ///< somebody else owns the room: a step was refused, or its partition has moved
-    bool stale = false;  ///< lost, and to be read again
-    std::size_t in_flight = 0;  ///< steps on their way to being safe
-    std::size_t reading = 0;    ///< answers under way
-    /// Sessions that get a notice from a step in flight. What is appended for one of them must wait, or it
-    /// would overtake the notice.
-    std::unordered_map<std::string, std::size_t> noticed;
-    asio::steady_timer settled;
-};
 
 MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     const auto target = Target::of_service(ctx.options().rooms_label);
@@ -58,6 +33,8 @@ MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     ctx.on_get(target, QName{std::string(ns::disco_items), "query"}, this, &MucModule::service_items);
     ctx.decide_get(target, QName{std::string(ns::ping), "ping"}, this, &MucModule::service_ping);
     ctx.on(Phase::act, this, &MucModule::arrived);
+    ctx.on(Phase::act, this, &MucModule::held_elsewhere);
+    ctx.on(Phase::act, this, &MucModule::home_moved);
     ctx.on(Phase::act, this, &MucModule::started);
     ctx.on(Phase::observe, this, &MucModule::carried);
     ctx.on(Phase::act, this, &MucModule::fenced);
@@ -138,66 +115,13 @@ bool MucModule::is_room(const Jid& room) const {
 
 MucModule::LivePtr MucModule::live(const Jid& room) {
     auto& slot = rooms_[room];
-    if (!slot) slot = std::make_shared<Live>(room, ctx_.cluster().io());
+    if (!slot || slot->lost) slot = std::make_shared<Live>(room, ctx_.cluster().io());
     return slot;
 }
 
 Verdict MucModule::started(NodeStarted&) {
     if (!partitioned_) asio::co_spawn(ctx_.cluster().io(), resume_rooms({}), asio::detached);
     return Verdict::pass;
-}
-
-void MucModule::partition_moved(const std::string& home, bool ours) {
-    if (ours) {
-        served_.insert(home);
-    } else {
-        served_.erase(home);
-    }
-    // What is in memory of these rooms is from before the move.
-    for (auto it = rooms_.begin(); it != rooms_.end();) {
-        if (it->second->room.home == home) {
-            it->second->lost = true;
-            it->second->settled.cancel();
-            it = rooms_.erase(it);
-        } else {
-            ++it;
-        }
-    }
-    if (ours) asio::co_spawn(ctx_.cluster().io(), resume_rooms(home), asio::detached);
-}
-
-Verdict MucModule::carried(RoomsCarried& event) {
-    for (const auto& [jid, live] : rooms_) {
-        if (!live->loaded || live->lost) continue;
-        if (!live->room.exists && live->decided.empty() && live->inbox.empty()) continue;
-        CarriedRoom room;
-        room.room = jid;
-        room.position = live->safe;
-        room.origins = live->taken;
-        for (const auto* inputs : {&live->decided, &live->inbox}) {
-            for (const auto& [position, input] : *inputs) {
-                if (position <= live->safe) continue;
-                room.origins.take(input.origin);
-                room.inputs.emplace_back(position, input);
-            }
-        }
-        for (const auto& [nick, occupant] : live->room.occupants) {
-            for (const auto& session : occupant.sessions)
-                room.occupants.push_back({jid, session.sid, live->room.encode(occupant, session), false});
-        }
-        event.rooms.push_back(std::move(room));
-    }
-    return Verdict::pass;
-}
-
-Verdict MucModule::fenced(RoomsFenced&) {
-    const auto served = served_;
-    for (const auto& home : served) partition_moved(home, true);
-    return Verdict::pass;
-}
-
-bool MucModule::owns(const muc::Room& room) const {
-    return !partitioned_ || room.id == 0 || served_.contains(room.home);
 }
 
 /// Continues the rooms that have occupants or unread input: all, or those of one partition.
@@ -226,22 +150,25 @@ Verdict MucModule::arrived(RoomInputArrived& event) {
 }
 
 void MucModule::run(const LivePtr& room) {
-    if (room->running || room->lost) return;
+    if (room->running || room->lost || room->moving) return;
     room->running = true;
     asio::co_spawn(ctx_.cluster().io(), work(room), asio::detached);
 }
 
-awaitable<bool> MucModule::load(LivePtr live) {
+awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
     auto& room = live->room;
     const auto row = co_await ctx_.store().load_room(room.jid);
-    if (!row) co_return false;
+    if (!row) co_return Loaded::later;
     if (*row) ctx_.cluster().learn_room_home(room.jid, (*row)->home_node);
-    const auto state = co_await ctx_.cluster().session_log().room_state(room.jid);
-    if (!state) co_return false;
+    live->home = *row ? RoomHome{(*row)->home_node, (*row)->id, (*row)->epoch}
+                      : RoomHome{ctx_.cluster().node_name(), 0, 0};
+    if (partitioned_ && !served_.contains(live->home.node)) co_return Loaded::elsewhere;
+    const auto state = co_await ctx_.cluster().session_log().room_state(room.jid, live->home);
+    if (!state) co_return Loaded::later;
     std::map<std::uint64_t, RoomInput> inbox;
     for (auto after = state->position;;) {
         auto entries = co_await ctx_.cluster().session_log().room_inbox(room.jid, after, inbox_page);
-        if (!entries) co_return false;
+        if (!entries) co_return Loaded::later;
         for (auto& entry : *entries) {
             after = std::max(after, entry.position);
             inbox.emplace(entry.position, std::move(entry.input));
@@ -251,14 +178,14 @@ awaitable<bool> MucModule::load(LivePtr live) {
     if (*row) {
         if (!room.read(**row)) {
             log_error("room_broken", {{"room", room.jid.to_string()}});
-            co_return false;
+            co_return Loaded::later;
         }
         if (room.exists && room.config.archived) {
             ArchiveQuery newest;
             newest.before_id = "";
             newest.limit = muc::Room::kept_past;
             auto page = co_await ctx_.store().room_archive_page(room.id, newest);
-            if (!page) co_return false;
+            if (!page) co_return Loaded::later;
             for (auto& item : page->items) {
                 room.stored.insert(item.stanza_id);
                 if (item.xml.find("<body") != std::string::npos) room.remember(item.at, std::move(item.xml));
@@ -266,49 +193,74 @@ awaitable<bool> MucModule::load(LivePtr live) {
         }
     }
     live->position = live->safe = state->position;
+    live->occupants.clear();
     live->taken = state->origins;
     live->inbox.merge(inbox);
     if (room.exists) {
         for (const auto& put : state->occupants) {
             if (!room.read(put)) log_warn("occupant_broken", {{"room", room.jid.to_string()}});
+            live->occupants[put.sid] = put.bytes;
         }
-        leave_missing(room);
+        if (!co_await leave_missing(live)) co_return Loaded::later;
     }
+    if (!co_await ctx_.cluster().session_log().hold_room(room.jid)) co_return Loaded::later;
+    former_.erase(room.jid);
+    if (*row && !(*row)->moves_from.empty())
+        asio::co_spawn(ctx_.cluster().io(), end_move(room.jid, (*row)->id, (*row)->epoch), asio::detached);
     live->loaded = true;
-    co_return true;
+    co_return Loaded::yes;
 }
 
-/// Sessions that did not outlive the node's last run leave their rooms now.
-void MucModule::leave_missing(muc::Room& room) {
-    Batch batch;
+/// Sessions that are gone leave their rooms now. A session that this node has not heard of yet may be one
+/// that was bound a moment ago, or is being taken over: the session log tells.
+awaitable<bool> MucModule::leave_missing(LivePtr live) {
+    const auto& room = live->room;
+    std::vector<std::string> unknown;
     for (const auto& [nick, occupant] : room.occupants) {
         for (const auto& session : occupant.sessions) {
-            if (ctx_.routes().find_sid(occupant.account, session.sid) != nullptr) continue;
-            RoomInput input;
-            input.room = room.jid;
-            input.origin = {"gone:" + session.sid + ':' + random_id(5), 1, 0};
-            input.sid = session.sid;
-            input.from = session.jid;
-            input.xml = make_bytes(
-                make_presence(session.jid, room.occupant_jid(nick), "unavailable").to_string(ns::client));
-            batch.room_inputs.push_back(std::move(input));
+            if (ctx_.routes().find_sid(occupant.account, session.sid) == nullptr)
+                unknown.push_back(session.sid);
+        }
+    }
+    if (unknown.empty()) co_return true;
+    const auto missing = co_await ctx_.cluster().session_log().missing_sessions(std::move(unknown));
+    if (!missing) co_return false;
+    Batch batch;
+    for (const auto& sid : *missing) {
+        for (const auto& [nick, occupant] : room.occupants) {
+            for (const auto& session : occupant.sessions) {
+                if (session.sid != sid) continue;
+                RoomInput input;
+                input.room = room.jid;
+                input.origin = {"gone:" + sid + ':' + random_id(5), 1, 0};
+                input.sid = sid;
+                input.from = session.jid;
+                const auto to = room.occupant_jid(nick);
+                input.xml = make_bytes(make_presence(session.jid, to, "unavailable").to_string(ns::client));
+                batch.room_inputs.push_back(std::move(input));
+            }
         }
     }
     if (!batch.room_inputs.empty()) ctx_.cluster().submit(std::move(batch));
+    co_return true;
 }
 
 // ---- one input after another ----
 
 awaitable<void> MucModule::work(LivePtr live) {
-    while (!live->loaded) {
-        if (co_await load(live)) break;
+    while (!live->loaded && !live->lost && !live->moving) {
+        const auto loaded = co_await load(live);
+        if (loaded == Loaded::yes) break;
         live->room.forget();
-        co_await pause(ctx_.cluster().io(), store_pause);
+        if (loaded == Loaded::later) {
+            co_await pause(ctx_.cluster().io(), store_pause);
+        } else {
+            co_await not_ours(live);
+        }
     }
-    while (!live->inbox.empty() && !live->lost) {
+    while (!live->inbox.empty() && live->loaded && !live->lost && !live->moving) {
         if (!owns(live->room)) {
-            co_await pause(ctx_.cluster().io(), handover_pause);
-            hand_over(live);
+            co_await not_ours(live);
             break;
         }
         if (live->inbox.begin()->first > live->position + 1) {
@@ -358,19 +310,6 @@ awaitable<bool> MucModule::fill_gap(LivePtr live) {
     }
     for (auto& entry : *entries) live->inbox.emplace(entry.position, std::move(entry.input));
     co_return true;
-}
-
-/// The room lives elsewhere: its node is told to look into the inbox, this one forgets it.
-void MucModule::hand_over(const LivePtr& live) {
-    RoomInput poke;
-    poke.room = live->room.jid;
-    poke.origin = {"poke:" + random_id(8), 1, 0};
-    poke.from = live->room.jid.domain_jid();
-    poke.xml = make_bytes("<presence type='probe'/>");
-    Batch batch;
-    batch.room_inputs.push_back(std::move(poke));
-    ctx_.cluster().submit(std::move(batch));
-    live->lost = true;
 }
 
 /// Reads what the decision will ask for: accounts that the stanza names, the row of a room that is to be.
@@ -441,25 +380,34 @@ awaitable<void> MucModule::commit(LivePtr live, muc::Step& step) {
         ++live->noticed[notice.sid];
     }
     ++live->in_flight;
+    step.batch.room_gone = live->room.id == 0;
     auto later = std::move(step.later);
     const auto position = step.batch.room_position;
-    ctx_.cluster().submit(
-        std::move(step.batch), [this, live, position, noticed = std::move(noticed)](bool ok) {
-            if (ok) {
-                live->safe = std::max(live->safe, position);
-                live->decided.erase(live->decided.begin(), live->decided.upper_bound(live->safe));
+    auto occupants = step.batch.occupants;
+    ctx_.cluster().submit(std::move(step.batch), [this, live, position, noticed = std::move(noticed),
+                                                  occupants = std::move(occupants)](bool ok) {
+        if (ok) {
+            for (const auto& put : occupants) {
+                if (put.removed) {
+                    live->occupants.erase(put.sid);
+                } else {
+                    live->occupants[put.sid] = put.bytes;
+                }
             }
-            for (const auto& sid : noticed) {
-                if (const auto it = live->noticed.find(sid); --it->second == 0) live->noticed.erase(it);
-            }
-            --live->in_flight;
-            if (!ok && !live->lost) {
-                live->lost = true;
-                log_warn("room_lost", {{"room", live->room.jid.to_string()}});
-            }
-            if (live->in_flight == 0 || live->lost) live->settled.cancel();
-            if (!live->running) unload(live);
-        });
+            live->safe = std::max(live->safe, position);
+            live->decided.erase(live->decided.begin(), live->decided.upper_bound(live->safe));
+        }
+        for (const auto& sid : noticed) {
+            if (const auto it = live->noticed.find(sid); --it->second == 0) live->noticed.erase(it);
+        }
+        --live->in_flight;
+        if (!ok && !live->lost) {
+            live->lost = true;
+            log_warn("room_lost", {{"room", live->room.jid.to_string()}});
+        }
+        if (live->in_flight == 0 || live->lost) live->settled.cancel();
+        if (!live->running) unload(live);
+    });
     if (later) {
         ++live->reading;
         asio::co_spawn(ctx_.cluster().io(), answer_later(live, std::move(later), step.input, step.xml),
@@ -499,7 +447,7 @@ awaitable<void> MucModule::answer_later(LivePtr live, std::function<awaitable<Iq
 }
 
 void MucModule::unload(const LivePtr& live) {
-    if (live->running || live->reading > 0) return;
+    if (live->running || live->moving || live->reading > 0) return;
     const auto it = rooms_.find(live->room.jid);
     if (it == rooms_.end() || it->second != live) return;
     if (live->lost || (live->in_flight == 0 && live->inbox.empty() && live->room.occupants.empty()))

@@ -8,6 +8,10 @@ namespace hexad {
 
 namespace {
 
+constexpr std::uint64_t users_per_room = 10;
+/// A node is never full of rooms: only its share counts.
+constexpr std::uint64_t more_than_enough = 1'000'000;
+
 struct Spot {
     GroupPlace* group;  ///< nullptr: a node that the configuration does not name
     NodePlace* node;
@@ -158,6 +162,43 @@ RebalancePlan plan_rebalance(const Places& places, std::uint64_t most, Misplaced
     while (most-- > 0 && planner.step()) {
     }
     return planner.result();
+}
+
+Places room_places(const Places& places, const std::map<std::string, std::uint64_t>& rooms) {
+    Places out;
+    out.limit = std::numeric_limits<std::uint64_t>::max();
+    std::map<std::string, std::uint64_t> left = rooms;
+    const auto take = [&left](const NodePlace& node) {
+        NodePlace place{node.node, std::max<std::uint64_t>(1, node.capacity / users_per_room), 0};
+        if (const auto it = left.find(node.node); it != left.end()) {
+            place.assigned = it->second;
+            left.erase(it);
+        }
+        return place;
+    };
+    for (const auto& group : places.groups) {
+        GroupPlace one{group.name, group.mode, group.redundant, {}};
+        for (const auto& node : group.nodes) one.nodes.push_back(take(node));
+        out.groups.push_back(std::move(one));
+    }
+    for (const auto& [node, count] : left) {
+        if (!node.empty()) out.strangers.push_back({node, 0, count});
+    }
+    return out;
+}
+
+RebalancePlan plan_rooms(const Places& places, const std::map<std::string, std::uint64_t>& rooms,
+                         std::uint64_t most) {
+    auto wide = room_places(places, rooms);
+    for (auto& group : wide.groups) {
+        for (auto& node : group.nodes) node.capacity *= more_than_enough;
+    }
+    auto plan = plan_rebalance(wide, most);
+    for (auto& flow : plan.flows) flow.what = Homed::rooms;
+    for (auto& group : plan.after.groups) {
+        for (auto& node : group.nodes) node.capacity /= more_than_enough;
+    }
+    return plan;
 }
 
 std::uint64_t imbalance(const Places& places) {

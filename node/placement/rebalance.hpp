@@ -2,21 +2,28 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "placement/placement.hpp"
 
 namespace hexad {
 
-/// So many accounts change their home node from `from` to `to`.
+/// What has a home node.
+enum class Homed { users, rooms };
+inline std::string_view name_of(Homed what) { return what == Homed::users ? "users" : "rooms"; }
+
+/// So many accounts, or rooms, change their home node from `from` to `to`.
 struct Flow {
     std::string from;
     std::string to;
     std::uint64_t users = 0;
     std::string group{};            ///< that placement rules give them to; empty: no rule is for them
     std::set<std::string> rules{};  ///< that name another group than the one of `from`
+    Homed what = Homed::users;
     friend bool operator==(const Flow&, const Flow&) = default;
 };
 
@@ -39,6 +46,15 @@ enum class Misplaced { go, stay };
 RebalancePlan plan_rebalance(const Places& places,
                              std::uint64_t most = std::numeric_limits<std::uint64_t>::max(),
                              Misplaced misplaced = Misplaced::go);
+
+/// The nodes of `places` as places for rooms: so many rooms are at each home node. No room is too many; a
+/// tenth as many rooms as users go with a capacity, which is what `imbalance` measures by.
+Places room_places(const Places& places, const std::map<std::string, std::uint64_t>& rooms);
+/// The fewest moves that make the rooms of the nodes of one mode as even, in proportion to capacity, as they
+/// can be, at most `most`; rooms of nodes that the configuration does not name, or that take no accounts, go
+/// first.
+RebalancePlan plan_rooms(const Places& places, const std::map<std::string, std::uint64_t>& rooms,
+                         std::uint64_t most = std::numeric_limits<std::uint64_t>::max());
 
 /// Percent of capacity between the most and the least loaded node of one mode, the largest of all modes.
 std::uint64_t imbalance(const Places& places);

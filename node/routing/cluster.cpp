@@ -48,6 +48,19 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
         RoomInputArrived event{input, position};
         hooks_.run(event);
     };
+    events.room_home = [this](const Jid& room, const std::string& home) {
+        if (home.empty()) {
+            room_homes_.erase(room);
+            return;
+        }
+        learn_room_home(room, home);
+        RoomHomeMoved event{room, home};
+        hooks_.run(event);
+    };
+    events.room_held = [this](const Jid& room) {
+        RoomHeldElsewhere event{room};
+        hooks_.run(event);
+    };
     events.claimed = [this](const std::string& sid, const Jid& jid, const std::string& node) {
         const auto* entry = routes_.find_sid(jid.bare(), sid);
         if (entry == nullptr) return;
@@ -159,6 +172,7 @@ void Router::join_recovery(ClusterEvents& events) {
             change.broadcast = make_presence(entry.jid, {}, "unavailable").to_string(ns::client);
         apply_route(change);
     };
+    events.recovered = [this] { room_homes_.clear(); };
     events.fenced = [this] {
         std::vector<SessionPtr> all;
         for (const auto& [sid, session] : sessions_) all.push_back(session);

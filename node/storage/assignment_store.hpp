@@ -18,7 +18,8 @@ struct RebalanceRun {
     struct Flow {
         std::string from, to;
         std::uint64_t planned = 0, moved = 0;
-        std::string group;  ///< of those whom a placement rule gives to it; empty: whom no rule fits
+        std::string group;           ///< of those whom a placement rule gives to it; empty: whom no rule fits
+        std::string what = "users";  ///< or `rooms`
     };
     std::int64_t id = 0;
     std::string cause;   ///< `apply`, `auto`

@@ -211,6 +211,7 @@ struct Batch {
     std::uint64_t previous = 0;
     bool room_step = false;  ///< origin.source is a room; `room_position` is the inbox position it used up
     std::uint64_t room_position = 0;
+    bool room_gone = false;  ///< after the step there is no row of the room: it has no home
     std::vector<RouteCheck> checks;
     /// Set meanwhile: nobody wants it any more, and what has not become true must not (a cluster). Answered
     /// with `not_owner`; who set it cleans up, for an attempt whose answer was lost may have succeeded.

@@ -41,14 +41,23 @@ struct CarriedSession {
     RouteEntry route;
 };
 
+/// Where a room lives, as its row said it: of two such rows the later one has the higher (id, epoch).
+struct RoomHome {
+    std::string node;
+    RoomId id = 0;  ///< 0: there is no row
+    std::uint64_t epoch = 0;
+};
+
 /// A room as its owner knows it.
 struct CarriedRoom {
     Jid room;
+    RoomHome home;
     std::uint64_t position = 0;  ///< of the last input whose effects are safe
     std::vector<OccupantPut> occupants;
     Origins origins;  ///< of all inputs that the owner has
     std::vector<std::pair<std::uint64_t, RoomInput>>
         inputs;  ///< behind `position`, by position; one that was announced to another node is missing
+    bool former = false;  ///< from before the room went to another node, which may not have read it yet
 };
 
 }  // namespace hexad

@@ -85,7 +85,22 @@ public:
         std::vector<OccupantPut> occupants;
         Origins origins;
     };
-    virtual awaitable<Result<RoomState>> room_state(Jid room) = 0;
+    /// As the owner finds it who is about to load it: nobody else changes it from now on. `home`: as the row
+    /// of the room says; without a row there is none.
+    virtual awaitable<Result<RoomState>> room_state(Jid room, RoomHome home) = 0;
+    awaitable<Result<RoomState>> room_state(Jid room) {
+        RoomHome none;
+        return room_state(std::move(room), std::move(none));
+    }
+    /// What is written for the room goes to its new home from now on, and only its node has effects.
+    /// `position`: of the owner who gives it away; false if that is not where the room stands. Without:
+    /// whoever finds a move half done. A home older than the one that is known changes nothing.
+    virtual awaitable<Result<bool>> move_room(Jid room, RoomHome home,
+                                              std::optional<std::uint64_t> position) = 0;
+    /// This node has the room in its memory: the second copy. Who had it before need not keep it any longer.
+    virtual awaitable<Result<bool>> hold_room(Jid room) = 0;
+    /// Of these sessions, those that there are no more.
+    virtual awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) = 0;
     /// Bare JIDs of rooms with occupants or unread input.
     virtual awaitable<Result<std::vector<Jid>>> active_rooms() = 0;
 };

@@ -71,11 +71,26 @@ struct RoomRow {
     RoomId id = 0;
     Jid jid;
     std::string home_node;
+    std::string moves_from;  ///< it is on its way from this node to `home_node`; empty: it is not
     std::uint64_t epoch = 0;
     std::uint64_t hist = 0;
     std::string config;
     std::string subject;
     std::vector<RoomAffiliation> affiliations;
+};
+
+/// A room on its way to another home node (docs/assignment.md, "Rooms").
+struct RoomMove {
+    RoomId room = 0;
+    Jid jid;
+    std::string from, to;
+    std::uint64_t epoch = 0;  ///< of the room, since it is on its way
+    Timestamp began;
+    std::int64_t run = 0;  ///< of the rebalancing that moves it; 0: an administrator
+};
+struct RoomMoved {
+    std::string refused;      ///< why it was not moved
+    std::uint64_t epoch = 0;  ///< of the room from now on
 };
 
 /// The durable store, reading side plus what administration writes. What stanzas write is a Batch for the
@@ -111,6 +126,18 @@ public:
     virtual awaitable<Result<RoomFound>> create_room(Jid room, std::string home_node, std::string config) = 0;
     virtual awaitable<Result<std::vector<RoomRow>>> list_rooms(
         std::string domain) = 0;  ///< without affiliations
+
+    /// The room's home is `wanted.to` from now on, and its epoch one higher: `wanted.epoch` is the one under
+    /// which the owner has it, who can write no more after this. The move is under way until it is ended.
+    virtual awaitable<Result<RoomMoved>> move_room(RoomMove wanted) = 0;
+    /// Those under way, the oldest first.
+    virtual awaitable<Result<std::vector<RoomMove>>> room_moves() = 0;
+    /// The node of the new home has the room under this epoch. The move, if this call ended it.
+    virtual awaitable<Result<std::optional<RoomMove>>> end_room_move(RoomId room, std::uint64_t epoch) = 0;
+    /// Home node → number of rooms; a name that is only held is none.
+    virtual awaitable<Result<std::map<std::string, std::uint64_t>>> room_counts() = 0;
+    /// Rooms of a home node that are not on their way, the oldest first.
+    virtual awaitable<Result<std::vector<Jid>>> rooms_of(std::string home, std::size_t most) = 0;
 
     /// From now on new accounts without a home node get it from this, in the transaction that makes them.
     virtual void place_by(Placer placer) = 0;

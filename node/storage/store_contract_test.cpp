@@ -505,3 +505,85 @@ TEST_CASE("a value of the table meta is kept", "[store]") {
         CHECK_FALSE(b(b.store().ping()));
     });
 }
+
+TEST_CASE("a room moves to another home node under a new epoch, once at a time", "[store][rooms]") {
+    on_each_backend([](Backend& b) {
+        const auto hall = jid("hall@rooms.test");
+        const auto made = b(b.store().create_room(hall, "n1", "config")).value().room;
+        b(b.store().create_room(jid("held@rooms.test"), "n1", "")).value();
+        CHECK(b(b.store().room_counts()).value() == std::map<std::string, std::uint64_t>{{"n1", 1}});
+        CHECK(b(b.store().rooms_of("n1", 10)).value() == std::vector{hall});
+
+        RoomMove wanted;
+        wanted.room = made.id;
+        wanted.jid = hall;
+        wanted.to = "n1";
+        wanted.epoch = made.epoch;
+        CHECK(b(b.store().move_room(wanted)).value().refused == "it is at n1 already");
+        wanted.to = "n2";
+        ++wanted.epoch;
+        CHECK_THAT(b(b.store().move_room(wanted)).value().refused, Catch::Contains("another node"));
+        --wanted.epoch;
+        const auto moved = b(b.store().move_room(wanted)).value();
+        CHECK(moved.refused.empty());
+        CHECK(moved.epoch == made.epoch + 1);
+
+        auto row = b(b.store().load_room(hall)).value().value();
+        CHECK(row.home_node == "n2");
+        CHECK(row.moves_from == "n1");
+        CHECK(row.epoch == moved.epoch);
+        CHECK(b(b.store().rooms_of("n2", 10)).value().empty());  // it is on its way
+        wanted.to = "n3";
+        wanted.epoch = moved.epoch;
+        CHECK(b(b.store().move_room(wanted)).value().refused == "it is on its way from n1 to n2 already");
+
+        // Its former owner writes no more.
+        Batch late;
+        late.origin = {"room:hall@rooms.test", 1, 0};
+        late.room_step = true;
+        late.room_position = 1;
+        late.epoch = {1, made.epoch};
+        late.rooms.push_back({made.id, "late", ""});
+        CHECK(b.commit(late) == CommitStatus::not_owner);
+        late.epoch.e = moved.epoch;
+        late.rooms[0].config = "config 2";
+        CHECK(b.commit(late) == CommitStatus::ok);
+
+        b.reopen();
+        const auto moves = b(b.store().room_moves()).value();
+        REQUIRE(moves.size() == 1);
+        CHECK(moves[0].jid == hall);
+        CHECK(moves[0].from == "n1");
+        CHECK(moves[0].to == "n2");
+        CHECK(moves[0].epoch == moved.epoch);
+        CHECK_FALSE(b(b.store().end_room_move(made.id, made.epoch)).value());  // who has an older one
+        const auto ended = b(b.store().end_room_move(made.id, moved.epoch)).value();
+        REQUIRE(ended);
+        CHECK(ended->from == "n1");
+        CHECK_FALSE(b(b.store().end_room_move(made.id, moved.epoch)).value());
+        CHECK(b(b.store().load_room(hall)).value()->moves_from.empty());
+        CHECK(b(b.store().rooms_of("n2", 10)).value() == std::vector{hall});
+    });
+}
+
+TEST_CASE("a room that is destroyed on its way leaves no move behind", "[store][rooms]") {
+    on_each_backend([](Backend& b) {
+        const auto made = b(b.store().create_room(jid("hall@rooms.test"), "n1", "config")).value().room;
+        RoomMove wanted;
+        wanted.room = made.id;
+        wanted.to = "n2";
+        wanted.epoch = made.epoch;
+        const auto moved = b(b.store().move_room(wanted)).value();
+        Batch end;
+        end.origin = {"room:hall@rooms.test", 1, 0};
+        end.room_step = true;
+        end.room_position = 1;
+        end.epoch = {1, moved.epoch};
+        end.destroyed_rooms.push_back(made.id);
+        REQUIRE(b.commit(end) == CommitStatus::ok);
+        CHECK(b(b.store().room_moves()).value().empty());
+        const auto again = b(b.store().create_room(jid("hall@rooms.test"), "n3", "config")).value().room;
+        CHECK(again.id > made.id);
+        CHECK(again.moves_from.empty());
+    });
+}

@@ -187,7 +187,7 @@ def a_plan_moves_nobody_and_says_whom_it_would(lab):
             assign(lab, user["jid"], "n1")
     assert spread(lab) == [11, 1, 6, 0], spread(lab)
     plan = lab.ctl("rebalance", "plan")
-    assert plan["moves"] == [{"from": "n1", "to": "n2", "users": 5, "reason": "even shares"}], plan
+    assert plan["moves"] == [{"from": "n1", "to": "n2", "users": 5, "rooms": 0, "reason": "even shares"}], plan
     rows = {row["node"]: row for row in plan["nodes"]}
     assert [rows[n]["after"] for n in NODES] == [6, 6, 6, 0], plan
     assert rows["n2"]["pinned"] == 1 and plan["could_start"] == "yes", plan

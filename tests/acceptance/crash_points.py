@@ -7,12 +7,15 @@ exactly once, in order, and is archived once.
 --freeze: it stands still there instead, its users go on elsewhere, and then it goes on with what it was doing.
 
 Needs a build with fail points: the preset dev, whose nodes run with sanitizers."""
+import json
 import os
 import pathlib
 import sys
+import threading
 import time
+import urllib.request
 
-os.environ["HEXAD_LAB_PRESET"] = "dev"
+os.environ.setdefault("HEXAD_LAB_PRESET", "dev")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
 from support.ha import ctl, states, waits_for  # noqa: E402
@@ -22,6 +25,15 @@ from support.resilient import CLIENT, Resilient  # noqa: E402
 MAM, RSM, MUC = "urn:xmpp:mam:2", "http://jabber.org/protocol/rsm", "http://jabber.org/protocol/muc"
 FREEZE = "--freeze" in sys.argv
 CONFIG = "[cluster]\nautomatic_moves_per_hour = 10000\n"
+
+
+def api(lab, node, path):
+    """What one node's API says, whoever else is there."""
+    address = next(n["address"] for n in lab.status["nodes"] if n["name"] == node)
+    token = (lab.folder / "config" / "admin.token").read_text().strip()
+    request = urllib.request.Request(f"http://{address}:5280{path}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        return json.loads(reply.read())
 
 
 class Crash:
@@ -235,6 +247,57 @@ def room(crash, checks):
     return victim
 
 
+def moving(crash, checks):
+    """A room is given from n1 to n2, and one of them dies midway."""
+    name = f"{crash.point}{crash.turn}@rooms.{crash.lab.domain}"
+    one, two = crash.client("a", "n1", "n2"), crash.client("b", "n2", "n1")
+    joined = lambda c: any(e.get("code") == "110" for _, p in list(c.arrived) for e in p.iter(f"{{{MUC}#user}}status"))
+    one.send(f"<presence to='{name}/a'><x xmlns='{MUC}'/></presence>")
+    eventually(lambda: joined(one))
+    one.send(f"<iq type='set' id='setup' to='{name}'><query xmlns='{MUC}#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+    eventually(lambda: any(e.get("id") == "setup" for _, e in list(one.arrived)))
+    two.send(f"<presence to='{name}/b'><x xmlns='{MUC}'/></presence>")
+    eventually(lambda: joined(two))
+
+    def speaks(client):
+        client.send(f"<message to='{name}' type='groupchat' id='g{crash.number}'><body>{crash.point} {crash.turn} {crash.number}</body></message>")
+        crash.number += 1
+
+    for _ in range(3):
+        speaks(one)
+    eventually(lambda: len(crash.mine(two, "groupchat")) == 3)
+    crash.arm()
+    mover = threading.Thread(target=lambda: crash.lab("ctl", "room", "move", name, "n2", check=False))
+    mover.start()
+    speaks(one)
+    victim = crash.is_set_off()
+    for _ in range(4):
+        speaks(one)
+    mover.join()
+    wanted = list(range(crash.number))
+    heard = lambda c: crash.mine(c, "groupchat")
+    try:
+        eventually(lambda: len(heard(one)) >= len(wanted) and len(heard(two)) >= len(wanted), 40)
+    except AssertionError:
+        pass
+    crash.wakes()
+    for who, client in (("one", one), ("two", two)):
+        checks.that(f"{crash.point} at {victim}: occupant {who} has each once, in order", heard(client) == wanted, str(heard(client)))
+    got = crash.archived("a", of=(two, name))
+    checks.that(f"{crash.point} at {victim}: the room's archive has no gap and no repeat", got == wanted, str(got))
+    living = next(n["name"] for n in crash.lab.json("status")["nodes"] if n["pid"] and n["name"] != victim)
+    shown = lambda: api(crash.lab, living, f"/v1/rooms/{name}")
+    try:
+        eventually(lambda: shown()["state"] == "at home", 20)
+    except AssertionError:
+        pass
+    at = shown()
+    # Before the store has it there is no move; after that it is true, whoever dies.
+    home = "n1" if crash.point == "room-move-decided" else "n2"
+    checks.that(f"{crash.point} at {victim}: the room has one home", (at["state"], at["home"]) == ("at home", home), str(at))
+    return victim
+
+
 def taking_over(crash, checks):
     """n1 dies, and n2 dies while it takes over: the store has the new epoch, Redis has not."""
     sender, receiver = crash.client("a", "n1", "n2"), crash.client("b", "n2", "n1")
@@ -261,6 +324,8 @@ STORIES = [
     ("ending", ["n2"], ending), ("put-back", ["n2"], ending),
     ("room-decided", ["n1", "n2"], room), ("room-stored", ["n1", "n2"], room), ("room-committed", ["n1", "n2"], room),
     ("epoch-raised", ["n2"], taking_over),
+    ("room-move-decided", ["n1"], moving), ("room-move-stored", ["n1"], moving), ("room-moved", ["n1"], moving),
+    ("room-taken", ["n2"], moving),
 ]
 
 

@@ -3,6 +3,10 @@
  * positions 1 … MESSAGES. The serving node decides one position after the other and does not wait for the former:
  * rows of the room's archive first, then the script. It can be killed or frozen between any two of these, its lease
  * can end and be taken again, and its peer goes on from the position in Redis.
+ *
+ * There are two partitions, one of each node. The room's home says which one it belongs to; it may change (MOVES): the
+ * owner comes to rest, the store's row names the other home under a new epoch, then Redis hears of it. Of an owner without
+ * a lease the other node takes the room away. Whoever finds the move half done tells Redis.
  */
 #ifndef MESSAGES
 #define MESSAGES 3
@@ -16,22 +20,30 @@
 #ifndef LAPSES
 #define LAPSES 0        /* leases that end under a node that lives, and are renewed at once */
 #endif
+#ifndef MOVES
+#define MOVES 0         /* of the room to the other home */
+#endif
 #define WINDOW 2        /* steps under way */
 #define ROWS   8
 #define NOBODY 2
 
 /* Redis */
-byte serving, position, last;
+byte serving[2], position, last;      /* serving: by partition */
+byte home_told, told_at;              /* the room's home, and the epoch of the row that said so */
 bool lease[2];
 
 /* PostgreSQL */
-byte epoch, hist, partition;
+byte epoch, hist, home;
+byte partition[2];                    /* who serves it */
 byte row_at[MESSAGES + 1];            /* hist under which a message lies; the id of a row is unique */
 byte row[ROWS];                       /* hist → message */
 
 typedef Node {
-  bool up, frozen, serves, adopts, loaded;
-  byte epoch, hist;
+  bool up, frozen, adopts, loaded, tells;
+  bool serves[2];
+  byte adopted;                       /* the partition that it adopts */
+  byte home, epoch, hist;             /* the row as it was read */
+  byte new_home, new_epoch;           /* what it is to tell Redis */
   byte decided, stored, sent, safe;   /* positions */
   byte row_at[MESSAGES + 1];          /* rows of its steps under way */
 }
@@ -41,17 +53,18 @@ Node node[2];
 chan script[2] = [WINDOW] of { byte };
 chan reply[2]  = [WINDOW] of { byte, bool };
 
-byte heard_a, heard_b, kills, freezes, lapses;
+byte heard_a, heard_b, kills, freezes, lapses, moves;
 
 #define RUNS(x) (node[x].up && !node[x].frozen)
 #ifdef LOAD_UNASKED
 #define MAY_LOAD(x) true
 #else
-#define MAY_LOAD(x) (partition == x)   /* else it would take the epoch that its peer has just been given */
+#define MAY_LOAD(x) (partition[home] == x)   /* else it would take the epoch that its peer has just been given */
 #endif
+#define AT_REST(x) (node[x].safe == node[x].decided && empty(script[x]) && empty(reply[x]))
 
 inline forget(x) {
-  node[x].loaded = false; node[x].epoch = 0; node[x].hist = 0;
+  node[x].loaded = false; node[x].home = 0; node[x].epoch = 0; node[x].hist = 0;
   node[x].decided = 0; node[x].stored = 0; node[x].sent = 0; node[x].safe = 0;
   for (m : 1 .. MESSAGES) { node[x].row_at[m] = 0 }
   m = 0;
@@ -65,12 +78,18 @@ proctype NodeProcess(byte x) {
   byte m, at; bool done;
 end:
   do
-  /* Load: the room's row first, then the position. */
-  :: atomic { RUNS(x) && node[x].serves && !node[x].loaded && node[x].epoch == 0 && empty(script[x]) && MAY_LOAD(x) ->
-       node[x].epoch = epoch; node[x].hist = hist }
-  :: atomic { RUNS(x) && lease[x] && node[x].serves && !node[x].loaded && node[x].epoch != 0 ->
-       node[x].decided = position; node[x].stored = position; node[x].sent = position; node[x].safe = position;
-       node[x].loaded = true }
+  /* Load: the room's row first, then Redis is told whose it is, then the position. */
+  :: atomic { RUNS(x) && !node[x].loaded && node[x].epoch == 0 && node[x].serves[home] && empty(script[x]) && MAY_LOAD(x) ->
+       node[x].home = home; node[x].epoch = epoch; node[x].hist = hist }
+  :: atomic { RUNS(x) && lease[x] && !node[x].loaded && node[x].epoch != 0 ->
+       if
+       :: !node[x].serves[node[x].home] || serving[node[x].home] != x -> forget(x)
+       :: node[x].epoch < told_at -> forget(x)           /* it has moved on since the row was read */
+       :: else ->
+            home_told = node[x].home; told_at = node[x].epoch;
+            node[x].decided = position; node[x].stored = position; node[x].sent = position; node[x].safe = position;
+            node[x].loaded = true
+       fi }
   :: atomic { RUNS(x) && node[x].loaded && node[x].decided < last && node[x].decided < node[x].safe + WINDOW ->
        m = node[x].decided + 1;
        if
@@ -84,7 +103,7 @@ end:
        m = node[x].stored + 1;
        if
 #ifndef NO_ROOM_EPOCH
-       :: node[x].epoch != epoch -> forget(x); node[x].serves = false
+       :: node[x].epoch != epoch -> forget(x)
 #endif
        :: else ->
             at = node[x].row_at[m];
@@ -125,22 +144,77 @@ end:
             fi
        fi;
        m = 0; done = false }
-  /* The stream says that the partition has moved. */
-  :: atomic { RUNS(x) && lease[x] && node[x].serves && !node[x].adopts && serving != x -> forget(x); node[x].serves = false }
-  /* A node that starts reads who serves the partition. */
-  :: atomic { RUNS(x) && lease[x] && !node[x].serves && !node[x].adopts && serving == x && partition == x ->
-       forget(x); node[x].serves = true }
+  /* The stream says that the partition has moved, or the room. */
+  :: atomic { RUNS(x) && lease[x] && node[x].serves[0] && !node[x].adopts && serving[0] != x ->
+       node[x].serves[0] = false;
+       if
+       :: node[x].home == 0 -> forget(x)
+       :: else
+       fi }
+  :: atomic { RUNS(x) && lease[x] && node[x].serves[1] && !node[x].adopts && serving[1] != x ->
+       node[x].serves[1] = false;
+       if
+       :: node[x].home == 1 -> forget(x)
+       :: else
+       fi }
+  :: atomic { RUNS(x) && lease[x] && node[x].loaded && node[x].home != home_told -> forget(x) }
+  /* A step was refused by the store, or by Redis, because another owner is there: it is read again. */
+  :: atomic { RUNS(x) && lease[x] && node[x].loaded && node[x].epoch < told_at -> forget(x) }
+  /* A node that starts reads who serves the partitions. */
+  :: atomic { RUNS(x) && lease[x] && !node[x].serves[0] && !node[x].adopts && serving[0] == x && partition[0] == x ->
+       node[x].serves[0] = true }
+  :: atomic { RUNS(x) && lease[x] && !node[x].serves[1] && !node[x].adopts && serving[1] == x && partition[1] == x ->
+       node[x].serves[1] = true }
+#if MOVES > 0
+  /* The room moves: its owner has come to rest, or has no lease and the other node takes the room away. */
+  :: atomic { moves < MOVES && RUNS(x) && lease[x] && !node[x].tells &&
+              ((node[x].loaded && node[x].epoch == epoch && AT_REST(x)) ||
+               (serving[home] != x && !lease[1 - x])) ->
+       moves++; home = 1 - home;
+#ifndef SAME_EPOCH
+       epoch++;
+#endif
+       node[x].tells = true; node[x].new_home = home; node[x].new_epoch = epoch;
+       if
+       :: node[x].loaded -> forget(x)
+       :: else
+       fi }
+  /* Somebody finds it half done. */
+  :: atomic { RUNS(x) && lease[x] && !node[x].tells && home != home_told ->
+       node[x].tells = true; node[x].new_home = home; node[x].new_epoch = epoch }
+  :: atomic { RUNS(x) && lease[x] && node[x].tells ->
+       if
+       :: node[x].new_epoch < told_at
+       :: else -> home_told = node[x].new_home; told_at = node[x].new_epoch
+       fi;
+       node[x].tells = false; node[x].new_home = 0; node[x].new_epoch = 0 }
+#endif
   :: atomic { RUNS(x) && !lease[x] -> lease[x] = true }
-  /* Adopt: the store gives the epoch, then Redis hears of it. */
-  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && serving != x && !node[x].adopts ->
-       node[x].adopts = true; partition = x; epoch++ }
-  :: atomic { RUNS(x) && lease[x] && partition == x && serving != x && !node[x].adopts -> node[x].adopts = true }
+  /* Adopt: the store gives the epoch, then Redis hears of it. The rooms whose home it is get a new one with it. */
+  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && !node[x].adopts && serving[1 - x] != x ->
+       node[x].adopts = true; node[x].adopted = 1 - x; partition[1 - x] = x;
+       if
+       :: home == 1 - x -> epoch++
+       :: else
+       fi }
+  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && !node[x].adopts && serving[x] != x ->
+       node[x].adopts = true; node[x].adopted = x; partition[x] = x;
+       if
+       :: home == x -> epoch++
+       :: else
+       fi }
+  :: atomic { RUNS(x) && lease[x] && !node[x].adopts && partition[0] == x && serving[0] != x ->
+       node[x].adopts = true; node[x].adopted = 0 }
+  :: atomic { RUNS(x) && lease[x] && !node[x].adopts && partition[1] == x && serving[1] != x ->
+       node[x].adopts = true; node[x].adopted = 1 }
   :: atomic { RUNS(x) && node[x].adopts ->
        node[x].adopts = false;
        if
-       :: lease[x] && partition == x -> serving = x; forget(x); node[x].serves = true
+       :: lease[x] && partition[node[x].adopted] == x ->
+            serving[node[x].adopted] = x; forget(x); node[x].serves[node[x].adopted] = true
        :: else
-       fi }
+       fi;
+       node[x].adopted = 0 }
   od
 }
 
@@ -162,7 +236,7 @@ execute:
          :: else
          fi
 #ifndef NO_OWNER
-    :: lease[x] && serving != x ->
+    :: lease[x] && serving[home_told] != x ->
          if
          :: node[x].up -> reply[x]!m,true     /* the node will hear that the room is not its own */
          :: else
@@ -210,7 +284,9 @@ end:
        :: node[1].up -> x = 1
        fi;
        kills++;
-       node[x].up = false; node[x].frozen = false; node[x].serves = false; node[x].adopts = false; forget(x); x = 0 }
+       node[x].up = false; node[x].frozen = false; node[x].serves[0] = false; node[x].serves[1] = false;
+       node[x].adopts = false; node[x].adopted = 0; node[x].tells = false; node[x].new_home = 0; node[x].new_epoch = 0;
+       forget(x); x = 0 }
   :: atomic { !node[0].up && empty(script[0]) && !lease[0] -> node[0].up = true }
   :: atomic { !node[1].up && empty(script[1]) && !lease[1] -> node[1].up = true }
   :: atomic { freezes < FREEZES && (RUNS(0) || RUNS(1)) ->
@@ -227,6 +303,9 @@ end:
   :: kills < KILLS -> kills++
   :: freezes < FREEZES -> freezes++
   :: lapses < LAPSES -> lapses++
+#if MOVES > 0
+  :: moves < MOVES -> moves++
+#endif
   /* At rest both have heard everything, and the history has it without a hole. */
   :: timeout ->
        assert(heard_a == MESSAGES && heard_b == MESSAGES && hist == MESSAGES);
@@ -237,7 +316,7 @@ end:
 init {
   atomic {
     node[0].up = true; node[1].up = true; lease[0] = true; lease[1] = true;
-    node[0].serves = true; epoch = 1;
+    node[0].serves[0] = true; node[1].serves[1] = true; serving[1] = 1; partition[1] = 1; epoch = 1; told_at = 1;
     run NodeProcess(0); run NodeProcess(1); run RedisProcess(); run Faults()
   }
 }

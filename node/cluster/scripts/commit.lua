@@ -13,8 +13,9 @@ if b.sid ~= '' then
 end
 if b.room ~= '' then
   local r = key('r', b.room)
-  local serving = redis.call('HGET', key('part', b.home), 'serving')
-  if serving and serving ~= NODE then return {'OWNER', redis.call('HGET', key('part', b.home), 'e') or '0'} end
+  local home = redis.call('HGET', r, 'home') or b.home
+  local part = redis.call('HMGET', key('part', home), 'serving', 'e')
+  if part[1] and part[1] ~= NODE then return {'OWNER', part[2] or '0'} end
   local pos = tonumber(redis.call('HGET', r, 'pos') or '0')
   if b.position > 0 and pos >= b.position then return {'DONE', last_seq()} end
   -- One that was sent behind a step that did not pass must not pass either.
@@ -44,6 +45,11 @@ if b.room ~= '' and b.position > 0 then
   local r = key('r', b.room)
   redis.call('HSET', r, 'pos', string.format('%.0f', b.position))
   redis.call('XTRIM', r .. ':in', 'MINID', string.format('%.0f-1', b.position))
+  -- One of the same name may be made anywhere.
+  if b.gone and redis.call('HDEL', r, 'home') == 1 then
+    redis.call('HDEL', r, 'hid', 'he')
+    announce('room-home', cmsgpack.pack({b.room, ''}))
+  end
 end
 if b.spill ~= '' then redis.call('XADD', P .. 'spill:' .. NODE, '*', 'e', b.spill) end
 return {'OK', positions, rooms, last_seq()}

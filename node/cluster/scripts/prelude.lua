@@ -109,6 +109,28 @@ local function route_change(c)
   end
 end
 
+-- A room's home as the latest row (id, epoch) said that a node has told Redis of. Whether this one is none older, and the home
+-- before it.
+local function set_home(room, home, id, epoch)
+  local r = key('r', room)
+  local at = redis.call('HMGET', r, 'home', 'hid', 'he')
+  local known_id, known_epoch = tonumber(at[2] or '0'), tonumber(at[3] or '0')
+  id, epoch = tonumber(id), tonumber(epoch)
+  if id < known_id or (id == known_id and epoch < known_epoch) then return false end
+  redis.call('HSET', r, 'home', home, 'hid', string.format('%.0f', id), 'he', string.format('%.0f', epoch))
+  return true, at[1]
+end
+
+-- Who has a room in memory, for a Redis that comes back empty: the holder, and until that has read it the node before.
+local function hold_room(room, former)
+  local r = key('r', room)
+  local holder = redis.call('HGET', r, 'held')
+  if holder == NODE then return end
+  if former and holder then return publish(NODE, 'room-held', cmsgpack.pack({room})) end
+  redis.call('HSET', r, 'held', NODE)
+  if holder then publish(holder, 'room-held', cmsgpack.pack({room})) end
+end
+
 local function drop_session(sid)
   local s = key('s', sid)
   redis.call('DEL', s, s .. ':log', s .. ':held', s .. ':k')
@@ -148,7 +170,9 @@ local function effects(b, targets)
       local p = redis.call('HINCRBY', r, 'last', 1)
       redis.call('XADD', r .. ':in', p .. '-0', 'e', m.e)
       redis.call('SADD', P .. 'rooms', m.room)
-      local owner = redis.call('HGET', key('part', m.home), 'serving') or m.home
+      -- Not where the sender believes that it lives: it may have moved.
+      local home = redis.call('HGET', r, 'home') or m.home
+      local owner = redis.call('HGET', key('part', home), 'serving') or home
       publish(owner, 'room', cmsgpack.pack({m.room, p, m.e}))
       rooms[i] = p
     else

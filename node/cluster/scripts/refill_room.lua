@@ -1,4 +1,5 @@
--- refill_room(room): its owner gives back position, occupants, and the inputs that are not used up yet.
+-- refill_room(room): its owner gives back position, occupants, and the inputs that are not used up yet; so does the owner
+-- before it, for the case that this one had not read them.
 local bad = recovering()
 if bad then return bad end
 local b = cmsgpack.unpack(ARGV[5])
@@ -25,4 +26,6 @@ for _, o in ipairs(b.origins) do
   if o[2] > tonumber(redis.call('HGET', r, field) or '-1') then redis.call('HSET', r, field, string.format('%.0f', o[2])) end
 end
 redis.call('SADD', P .. 'rooms', b.room)
+hold_room(b.room, b.former)
+if b.home ~= '' then set_home(b.room, b.home, b.id, b.epoch) end
 return {'OK'}

@@ -134,8 +134,10 @@ std::int64_t start_run(Connection& db, const RebalanceRun& wanted) {
     if (!made.next()) return 0;
     const auto id = made.integer(0);
     for (const auto& flow : wanted.flows) {
-        db.run("INSERT INTO rebalance_flow(run, source, target, planned, placed_in) VALUES(?1,?2,?3,?4,?5)",
-               id, flow.from, flow.to, static_cast<std::int64_t>(flow.planned), flow.group);
+        db.run(
+            "INSERT INTO rebalance_flow(run, source, target, planned, placed_in, what) "
+            "VALUES(?1,?2,?3,?4,?5,?6)",
+            id, flow.from, flow.to, static_cast<std::int64_t>(flow.planned), flow.group, flow.what);
     }
     transaction.commit();
     return id;
@@ -158,12 +160,13 @@ std::vector<RebalanceRun> rebalance_runs(Connection& db, std::size_t most) {
         run.ended = sql::from_micros(row.integer(6));
         run.sessions = row.count(7);
         auto flow = db.query(
-            "SELECT source, target, planned, moved, placed_in FROM rebalance_flow WHERE run=?1 ORDER BY "
-            "source, target, placed_in",
+            "SELECT source, target, planned, moved, placed_in, what FROM rebalance_flow WHERE run=?1 ORDER "
+            "BY "
+            "what DESC, source, target, placed_in",
             run.id);
         while (flow.next())
-            run.flows.push_back(
-                {flow.string(0), flow.string(1), flow.count(2), flow.count(3), flow.string(4)});
+            run.flows.push_back({flow.string(0), flow.string(1), flow.count(2), flow.count(3), flow.string(4),
+                                 flow.string(5)});
         out.push_back(std::move(run));
     }
     return out;
@@ -208,7 +211,7 @@ AssignmentStore::MovedSome move_some(Connection& db, const AssignmentStore::Move
     }
     db.run(
         "UPDATE rebalance_flow SET moved=moved+?4 WHERE run=?1 AND source=?2 AND target=?3 AND "
-        "placed_in=?5",
+        "placed_in=?5 AND what='users'",
         wanted.run, wanted.from, wanted.to, std::int64_t{count}, wanted.group);
     transaction.commit();
     return out;

@@ -17,6 +17,7 @@
 #include "storage/postgres/writer.hpp"
 #include "storage/sql/accounts.hpp"
 #include "storage/sql/archive.hpp"
+#include "storage/sql/room_moves.hpp"
 #include "storage/sql/rooms.hpp"
 
 namespace hexad {
@@ -218,6 +219,34 @@ struct PostgresStore::Impl final : Store,
     }
     awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) override {
         return run([domain = std::move(domain)](Db& db) { return sql::list_rooms(db, domain); });
+    }
+    awaitable<Result<RoomMoved>> move_room(RoomMove wanted) override {
+        // Whether it came through, if its answer was lost, the caller finds in the row.
+        return run(
+            [wanted = std::move(wanted)](Db& db) -> Result<RoomMoved> {
+                Transaction transaction(db);
+                auto moved = sql::move_room(db, wanted);
+                if (moved.refused.empty()) transaction.commit();
+                return moved;
+            },
+            false);
+    }
+    awaitable<Result<std::vector<RoomMove>>> room_moves() override {
+        return run([](Db& db) { return sql::room_moves(db); });
+    }
+    awaitable<Result<std::optional<RoomMove>>> end_room_move(RoomId room, std::uint64_t epoch) override {
+        return run([room, epoch](Db& db) -> Result<std::optional<RoomMove>> {
+            Transaction transaction(db);
+            auto ended = sql::end_room_move(db, room, epoch);
+            transaction.commit();
+            return ended;
+        });
+    }
+    awaitable<Result<std::map<std::string, std::uint64_t>>> room_counts() override {
+        return run([](Db& db) { return sql::room_counts(db); });
+    }
+    awaitable<Result<std::vector<Jid>>> rooms_of(std::string home, std::size_t most) override {
+        return run([home = std::move(home), most](Db& db) { return sql::rooms_of(db, home, most); });
     }
     void place_by(Placer by) override { placer = std::move(by); }
     awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) override {

@@ -13,7 +13,9 @@ StorageError corrupt(RoomId room) {
     return StorageError::corrupt;
 }
 
-#define ROOM_COLUMNS "r.id, r.localpart, h.name, r.home_node, r.epoch, r.hist, r.config, r.subject"
+#define ROOM_COLUMNS                                                                 \
+    "r.id, r.localpart, h.name, r.home_node, r.epoch, r.hist, r.config, r.subject, " \
+    "coalesce((SELECT m.source FROM room_move m WHERE m.room=r.id), '')"
 
 /// From ROOM_COLUMNS.
 template <class Rows>
@@ -28,6 +30,7 @@ Result<RoomRow> room_row(const Rows& row) {
     out.hist = row.count(5);
     out.config = row.string(6);
     out.subject = row.string(7);
+    out.moves_from = row.string(8);
     return out;
 }
 
@@ -104,6 +107,7 @@ void write_rooms(Db& db, const Batch& batch) {
     for (const auto room : batch.destroyed_rooms) {
         db.run("DELETE FROM room_affiliation WHERE room=?1", room);
         db.run("DELETE FROM room_archive WHERE room=?1", room);
+        db.run("DELETE FROM room_move WHERE room=?1", room);
         db.run("DELETE FROM room WHERE id=?1", room);
     }
 }

@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "storage/sql/accounts.hpp"
 #include "storage/sql/archive.hpp"
+#include "storage/sql/room_moves.hpp"
 #include "storage/sql/rooms.hpp"
 #include "storage/sql/values.hpp"
 #include "storage/sqlite/batch_writer.hpp"
@@ -241,6 +242,29 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
     awaitable<Result<std::vector<RoomRow>>> list_rooms(std::string domain) override {
         return read([domain = std::move(domain)](Connection& db) { return sql::list_rooms(db, domain); });
     }
+    awaitable<Result<RoomMoved>> move_room(RoomMove wanted) override {
+        return write([wanted = std::move(wanted)](Connection& db) -> Result<RoomMoved> {
+            return sql::move_room(db, wanted);
+        });
+    }
+    awaitable<Result<std::vector<RoomMove>>> room_moves() override {
+        return read([](Connection& db) -> Result<std::vector<RoomMove>> { return sql::room_moves(db); });
+    }
+    awaitable<Result<std::optional<RoomMove>>> end_room_move(RoomId room, std::uint64_t epoch) override {
+        return write([room, epoch](Connection& db) -> Result<std::optional<RoomMove>> {
+            return sql::end_room_move(db, room, epoch);
+        });
+    }
+    awaitable<Result<std::map<std::string, std::uint64_t>>> room_counts() override {
+        return read([](Connection& db) -> Result<std::map<std::string, std::uint64_t>> {
+            return sql::room_counts(db);
+        });
+    }
+    awaitable<Result<std::vector<Jid>>> rooms_of(std::string home, std::size_t most) override {
+        return read([home = std::move(home), most](Connection& db) -> Result<std::vector<Jid>> {
+            return sql::rooms_of(db, home, most);
+        });
+    }
     void place_by(Placer by) override { placer = std::move(by); }
     awaitable<Result<AccountId>> create_account(AccountRow row, std::vector<ScramCredential> keys) override {
         return write([row = std::move(row), keys = std::move(keys),
@@ -373,9 +397,19 @@ struct SqliteEngine::Impl final : Store, Committer, SessionLog {
                 return sessions->room_inbox(room, position, limit);
             });
     }
-    awaitable<Result<RoomState>> room_state(Jid room) override {
+    using SessionLog::room_state;
+    awaitable<Result<RoomState>> room_state(Jid room, RoomHome) override {
         return write([this, room = std::move(room)](Connection&) -> Result<RoomState> {
             return sessions->room_state(room);
+        });
+    }
+    awaitable<Result<bool>> hold_room(Jid) override { co_return true; }
+    awaitable<Result<bool>> move_room(Jid, RoomHome, std::optional<std::uint64_t>) override {
+        co_return false;  // one node has one home
+    }
+    awaitable<Result<std::vector<std::string>>> missing_sessions(std::vector<std::string> sids) override {
+        return write([this, sids = std::move(sids)](Connection&) -> Result<std::vector<std::string>> {
+            return sessions->missing(sids);
         });
     }
     awaitable<Result<std::vector<Jid>>> active_rooms() override {

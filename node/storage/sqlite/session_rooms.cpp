@@ -99,6 +99,14 @@ SessionLog::RoomState SessionTable::room_state(const Jid& jid) {
     return state;
 }
 
+std::vector<std::string> SessionTable::missing(const std::vector<std::string>& sids) {
+    std::vector<std::string> out;
+    for (const auto& sid : sids) {
+        if (find(sid) == nullptr) out.push_back(sid);
+    }
+    return out;
+}
+
 std::vector<Jid> SessionTable::active_rooms() {
     std::vector<Jid> out;
     auto row = db_.query(

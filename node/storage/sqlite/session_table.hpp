@@ -68,6 +68,7 @@ public:
     std::optional<SessionTomb> tomb(std::string_view sid);
     std::vector<SessionLog::RoomEntry> room_inbox(const Jid& room, std::uint64_t position, std::size_t limit);
     SessionLog::RoomState room_state(const Jid& room);
+    std::vector<std::string> missing(const std::vector<std::string>& sids);
     std::vector<Jid> active_rooms();
 
     // The offline store, here because backlog and session end move rows between it and the logs.
