@@ -79,7 +79,8 @@ private:
             return Verdict::handled;
         }
         const auto recipient = ctx_.accounts().find(contact);
-        if (!recipient) return Verdict::handled;  // RFC 6121 §8.5.1: nothing comes back; the request stays open
+        if (!recipient)
+            return Verdict::handled;  // RFC 6121 §8.5.1: nothing comes back; the request stays open
         if (!ModuleContext::blocks(*recipient, account.jid))
             inbound(*recipient, account.jid, type, stanza.xml, event.batch);
         return Verdict::handled;

@@ -26,8 +26,8 @@ public:
     /// Gives a room that this node has, or whose node is no more, to another home node (docs/assignment.md,
     /// "Rooms"). Empty, or why not. `run`: the rebalancing that wants it, 0 = an administrator.
     awaitable<std::string> move_room(Jid room, std::string to, std::int64_t run);
-    /// Whether rows whose effects are true may not be in the store yet: it was away. They are of the epoch that
-    /// a move ends.
+    /// Whether rows whose effects are true may not be in the store yet: it was away. They are of the epoch
+    /// that a move ends.
     std::function<bool()> rows_wait;
     /// A room that was moved is at this node now.
     std::function<void(const RoomMove&)> on_room_moved;

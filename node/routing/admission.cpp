@@ -77,7 +77,8 @@ Admission::Passage Admission::passage() {
 std::size_t Admission::places(SteadyClock::time_point now) {
     auto& since = under_way_->since;
     while (!since.empty() && now - since.begin()->second > slow_passage) since.erase(since.begin());
-    // A fifth of a second's worth: what else the node has to do, such as renewing its lease, comes in between.
+    // A fifth of a second's worth: what else the node has to do, such as renewing its lease, comes in
+    // between.
     const std::size_t most = std::max<std::size_t>(4, (config_.logins + config_.resumptions) / 5);
     return most - std::min(most, since.size());
 }
