@@ -146,8 +146,8 @@ awaitable<void> HaManager::watch_store() {
 }
 
 void HaManager::watch_clock() {
-    // A process that stood still longer than half its lease may have been taken over: whatever its sockets
-    // hold is stale.
+    // A process that stood still until its lease was over may have been taken over: whatever its sockets hold
+    // is stale. One that was only slow has its clients still; to turn them away would make it slower.
     clock_timer_.expires_after(milliseconds(100));
     clock_timer_.async_wait([this](error_code error) {
         if (error || stopping_) return;
@@ -155,12 +155,13 @@ void HaManager::watch_clock() {
         if (now - last_tick_ > timers_.lease / 2) {
             const auto stood = elapsed(last_tick_, now).count();
             log_warn("stood_still", {{"node", node_}, {"stood_still_ms", std::int64_t{stood}}});
-            router_.close_streams("system-shutdown");
             // What was seen of others is as old.
             redis_.answered = {};
             pause_canary();
-            if (serves_own(state_) && now >= cluster_.lease_until())
-                fence({Step::fence, NodeState::fenced, Reason::isolated, 16});
+            if (now >= cluster_.lease_until()) {
+                router_.close_streams("system-shutdown");
+                if (serves_own(state_)) fence({Step::fence, NodeState::fenced, Reason::isolated, 16});
+            }
         }
         last_tick_ = now;
         watch_clock();
