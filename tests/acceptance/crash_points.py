@@ -344,5 +344,5 @@ if __name__ == "__main__":
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as extra:
         extra.write(CONFIG)
         extra.flush()
-        with Checks() as checks, Lab("--nodes", "2", "--users", "100", "--password", "pencil", "--config", extra.name) as lab:
+        with Checks() as checks, Lab("--nodes", "2", "--users", "120", "--password", "pencil", "--config", extra.name) as lab:
             main(checks, lab)
