@@ -61,6 +61,7 @@ byte heard_a, heard_b, kills, freezes, lapses, moves;
 #else
 #define MAY_LOAD(x) (partition[home] == x)   /* else it would take the epoch that its peer has just been given */
 #endif
+#define MATTERS(p) (MOVES > 0 || p == 0)       /* a room that does not move is of one partition */
 #define AT_REST(x) (node[x].safe == node[x].decided && empty(script[x]) && empty(reply[x]))
 
 inline forget(x) {
@@ -81,15 +82,19 @@ end:
   /* Load: the room's row first, then Redis is told whose it is, then the position. */
   :: atomic { RUNS(x) && !node[x].loaded && node[x].epoch == 0 && node[x].serves[home] && empty(script[x]) && MAY_LOAD(x) ->
        node[x].home = home; node[x].epoch = epoch; node[x].hist = hist }
-  :: atomic { RUNS(x) && lease[x] && !node[x].loaded && node[x].epoch != 0 ->
+  :: atomic { RUNS(x) && lease[x] && !node[x].loaded && node[x].epoch != 0 && node[x].serves[node[x].home] ->
+#if MOVES > 0
        if
-       :: !node[x].serves[node[x].home] || serving[node[x].home] != x -> forget(x)
-       :: node[x].epoch < told_at -> forget(x)           /* it has moved on since the row was read */
+       :: serving[node[x].home] != x || node[x].epoch < told_at -> forget(x)   /* it has moved on since the row was read */
        :: else ->
             home_told = node[x].home; told_at = node[x].epoch;
+#endif
             node[x].decided = position; node[x].stored = position; node[x].sent = position; node[x].safe = position;
             node[x].loaded = true
-       fi }
+#if MOVES > 0
+       fi
+#endif
+     }
   :: atomic { RUNS(x) && node[x].loaded && node[x].decided < last && node[x].decided < node[x].safe + WINDOW ->
        m = node[x].decided + 1;
        if
@@ -103,7 +108,10 @@ end:
        m = node[x].stored + 1;
        if
 #ifndef NO_ROOM_EPOCH
-       :: node[x].epoch != epoch -> forget(x)
+       :: node[x].epoch != epoch -> forget(x);
+#if MOVES == 0
+            node[x].serves[0] = false         /* its partition has moved: it will hear */
+#endif
 #endif
        :: else ->
             at = node[x].row_at[m];
@@ -151,19 +159,21 @@ end:
        :: node[x].home == 0 -> forget(x)
        :: else
        fi }
-  :: atomic { RUNS(x) && lease[x] && node[x].serves[1] && !node[x].adopts && serving[1] != x ->
+  :: atomic { RUNS(x) && lease[x] && MATTERS(1) && node[x].serves[1] && !node[x].adopts && serving[1] != x ->
        node[x].serves[1] = false;
        if
        :: node[x].home == 1 -> forget(x)
        :: else
        fi }
+#if MOVES > 0
   :: atomic { RUNS(x) && lease[x] && node[x].loaded && node[x].home != home_told -> forget(x) }
   /* A step was refused by the store, or by Redis, because another owner is there: it is read again. */
   :: atomic { RUNS(x) && lease[x] && node[x].loaded && node[x].epoch < told_at -> forget(x) }
+#endif
   /* A node that starts reads who serves the partitions. */
   :: atomic { RUNS(x) && lease[x] && !node[x].serves[0] && !node[x].adopts && serving[0] == x && partition[0] == x ->
        node[x].serves[0] = true }
-  :: atomic { RUNS(x) && lease[x] && !node[x].serves[1] && !node[x].adopts && serving[1] == x && partition[1] == x ->
+  :: atomic { RUNS(x) && lease[x] && MATTERS(1) && !node[x].serves[1] && !node[x].adopts && serving[1] == x && partition[1] == x ->
        node[x].serves[1] = true }
 #if MOVES > 0
   /* The room moves: its owner has come to rest, or has no lease and the other node takes the room away. */
@@ -191,13 +201,13 @@ end:
 #endif
   :: atomic { RUNS(x) && !lease[x] -> lease[x] = true }
   /* Adopt: the store gives the epoch, then Redis hears of it. The rooms whose home it is get a new one with it. */
-  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && !node[x].adopts && serving[1 - x] != x ->
+  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && !node[x].adopts && MATTERS(1 - x) && serving[1 - x] != x ->
        node[x].adopts = true; node[x].adopted = 1 - x; partition[1 - x] = x;
        if
        :: home == 1 - x -> epoch++
        :: else
        fi }
-  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && !node[x].adopts && serving[x] != x ->
+  :: atomic { RUNS(x) && lease[x] && !lease[1 - x] && !node[x].adopts && MATTERS(x) && serving[x] != x ->
        node[x].adopts = true; node[x].adopted = x; partition[x] = x;
        if
        :: home == x -> epoch++
@@ -284,7 +294,11 @@ end:
        :: node[1].up -> x = 1
        fi;
        kills++;
-       node[x].up = false; node[x].frozen = false; node[x].serves[0] = false; node[x].serves[1] = false;
+       node[x].up = false; node[x].frozen = false; node[x].serves[0] = false;
+       if
+       :: MATTERS(1) -> node[x].serves[1] = false
+       :: else
+       fi;
        node[x].adopts = false; node[x].adopted = 0; node[x].tells = false; node[x].new_home = 0; node[x].new_epoch = 0;
        forget(x); x = 0 }
   :: atomic { !node[0].up && empty(script[0]) && !lease[0] -> node[0].up = true }
