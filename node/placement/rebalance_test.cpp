@@ -139,3 +139,34 @@ TEST_CASE("a maintenance window may go over midnight", "[rebalance]") {
     CHECK_FALSE(is_in_window(5 * 60, 22 * 60, 5 * 60));
     CHECK_FALSE(is_in_window(59, 60, 120));
 }
+
+TEST_CASE("rooms are spread in proportion to capacity, those of unknown nodes first", "[placement][rooms]") {
+    Places all;
+    GroupPlace group;
+    group.name = "g1";
+    group.nodes = {{"n1", 100, 90}, {"n2", 300, 0}};
+    all.groups = {group};
+    const std::map<std::string, std::uint64_t> rooms{{"n1", 6}, {"old", 2}};
+    const auto plan = plan_rooms(all, rooms);
+    CHECK(plan.moves() == 6);
+    for (const auto& flow : plan.flows) {
+        CHECK(flow.what == Homed::rooms);
+        CHECK(flow.to == "n2");
+        CHECK(flow.users == (flow.from == "old" ? 2 : 4));
+    }
+    const auto first = plan_rooms(all, rooms, 2);
+    REQUIRE(first.flows.size() == 1);
+    CHECK(first.flows[0].from == "old");
+}
+
+TEST_CASE("no node is full of rooms, and an even cluster moves none", "[placement][rooms]") {
+    Places all;
+    GroupPlace group;
+    group.name = "g1";
+    group.redundant = true;
+    group.nodes = {{"n1", 10, 10}, {"n2", 10, 10}};
+    all.groups = {group};
+    CHECK(plan_rooms(all, {{"n1", 1000}}).moves() == 500);
+    CHECK(plan_rooms(all, {{"n1", 7}, {"n2", 6}}).flows.empty());
+    CHECK(imbalance(room_places(all, {{"n1", 1}})) == 100);
+}
