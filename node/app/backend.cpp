@@ -46,6 +46,7 @@ void Backend::open_cluster(asio::io_context& io, const ServerOptions& options) {
     }
     cluster_options.lease = config.timers.lease;
     cluster_options.renew = config.timers.renew;
+    cluster_options.longest_turn = config.timers.service_down;
     if (config.durability == "relaxed") cluster_options.durability = Durability::relaxed;
     cluster = std::make_unique<ClusterBackend>(io, cluster_options, postgres->writer(), postgres->offline(),
                                                postgres->epochs());

@@ -1,8 +1,10 @@
 #include "base/fail_point.hpp"
 
 #ifdef HEXAD_FAIL_POINTS
+#include <chrono>
 #include <csignal>
 #include <fstream>
+#include <thread>
 #include <unistd.h>
 #endif
 
@@ -26,9 +28,14 @@ void fail_point(std::string_view name) {
     const auto file = folder() + '/' + std::string(name);
     if (::access(file.c_str(), F_OK) != 0) return;
     std::string what;
-    std::ifstream(file) >> what;
+    int ms = 0;
+    std::ifstream(file) >> what >> ms;
     ::unlink(file.c_str());
-    ::raise(what == "STOP" ? SIGSTOP : SIGKILL);
+    if (what == "BUSY") {
+        std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    } else {
+        ::raise(what == "STOP" ? SIGSTOP : SIGKILL);
+    }
 }
 
 #else

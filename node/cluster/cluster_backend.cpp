@@ -28,6 +28,8 @@ ClusterBackend::ClusterBackend(asio::io_context& io, ClusterOptions options, Sto
       prefix_("{hexad:" + options_.id + "}:"),
       commands_(io, options_.redis),
       reader_(io, options_.redis),
+      keeper_(
+          {options_.redis, prefix_, options_.node, options_.lease, options_.renew, options_.longest_turn}),
       scripts_(std::make_unique<Scripts>()),
       wake_(io, asio::steady_timer::time_point::max()),
       opened_(io, asio::steady_timer::time_point::max()),

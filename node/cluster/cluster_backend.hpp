@@ -10,6 +10,7 @@
 
 #include "cluster/commit_pipeline.hpp"
 #include "cluster/inspection.hpp"
+#include "cluster/lease_keeper.hpp"
 #include "cluster/protocol.hpp"
 #include "cluster/redis_connection.hpp"
 #include "storage/session_log.hpp"
@@ -24,6 +25,7 @@ struct ClusterOptions {
     RedisOptions redis;
     milliseconds lease{10000};
     milliseconds renew{3000};
+    milliseconds longest_turn{15000};  ///< a protocol thread that is busy for longer loses the lease
     Durability durability = Durability::strict;
 };
 
@@ -101,7 +103,7 @@ public:
     /// renew.
     SteadyClock::time_point connected_since() const { return connected_since_; }
     /// Until when the lease holds, counted from the start of its last renewal.
-    SteadyClock::time_point lease_until() const { return lease_until_; }
+    SteadyClock::time_point lease_until() const { return keeper_.until(); }
     std::uint64_t generation() const { return generation_; }
     std::uint64_t incarnation() const { return incarnation_; }
     /// The form of what goes between nodes that all of them can read (Protocol); 0: not known yet.
@@ -223,13 +225,13 @@ private:
     std::string prefix_;
     RedisConnection commands_;
     RedisConnection reader_;
+    LeaseKeeper keeper_;
     std::uint64_t generation_ = 0;
     std::uint64_t incarnation_ = 0;
     std::uint32_t protocol_ = 0, refused_protocol_ = 0;
     bool active_ = false;
     bool stopping_ = false;
     bool follows_ = false;
-    SteadyClock::time_point lease_until_{};
     SteadyClock::time_point connected_since_{};
     std::string chg_position_ = "0-0", bus_position_ = "0-0";
 

@@ -10,8 +10,9 @@
 namespace hexad {
 
 awaitable<void> ClusterBackend::load_scripts() {
-    for (const auto* name : {"commit", "number", "claim", "settle", "ack", "backlog", "fill", "ending", "end",
-                             "lease", "adopt", "announce", "held_room", "take_room", "move_room"}) {
+    for (const auto* name :
+         {"commit", "number", "claim", "settle", "ack", "backlog", "fill", "ending", "end", "lease",
+          "keep_lease", "adopt", "announce", "held_room", "take_room", "move_room"}) {
         std::vector<std::string> words{"SCRIPT", "LOAD", script_source(name)};
         const auto reply = co_await commands_.ask(std::move(words));
         if (reply && reply->is_error())
@@ -83,7 +84,7 @@ awaitable<bool> ClusterBackend::renew() {
     protocol_ = static_cast<std::uint32_t>(to_number(reply->items[4].text));
     refused_protocol_ = 0;
     // Counted from the start of the call, so that ours ends before Redis's does.
-    lease_until_ = asked + options_.lease;
+    keeper_.held(generation_, incarnation_, asked);
     co_return true;
 }
 
@@ -108,6 +109,7 @@ awaitable<bool> ClusterBackend::join(milliseconds time) {
                 if (const auto next = co_await epochs_.next_incarnation(options_.node)) incarnation_ = *next;
             }
             if (incarnation_ != 0 && co_await take_part()) {
+                keeper_.start();
                 asio::co_spawn(io_, keep_lease(), asio::detached);
                 co_return true;
             }
@@ -131,7 +133,7 @@ awaitable<bool> ClusterBackend::take_part() {
     if (held && !active_) log_info("state_store_up", {{"node", options_.node}, {"g", generation_}});
     if (held) {
         set_active(true);
-    } else if (!trusted_ || SteadyClock::now() >= lease_until_) {
+    } else if (!trusted_ || SteadyClock::now() >= keeper_.until()) {
         set_active(false);
     }
     co_return held;
@@ -142,6 +144,7 @@ awaitable<void> ClusterBackend::keep_lease() {
         wake_.expires_after(trusted_ ? options_.renew : milliseconds(100));
         co_await wake_.async_wait(asio::as_tuple(asio::use_awaitable));
         if (stopping_) co_return;
+        keeper_.sign_of_life();
         if (commands_.connected()) {
             co_await take_part();
         } else if (!pipeline_.frozen() && events.nobody_reaches_redis && events.nobody_reaches_redis()) {
@@ -174,6 +177,7 @@ awaitable<void> ClusterBackend::leave() {
     pipeline_.stop();
     opened_.cancel();
     wake_.cancel();
+    keeper_.stop();
     std::vector<std::string> left{"SADD", prefix_ + "left", options_.node};
     co_await commands_.ask(std::move(left));
     std::vector<std::string> words{"DEL", prefix_ + "lease:" + options_.node};

@@ -302,6 +302,9 @@ awaitable<void> RedisConnection::Core::watch() {
     while (!stopped) {
         watchdog.expires_after(milliseconds(250));
         co_await watchdog.async_wait(asio::as_tuple(asio::use_awaitable));
+        // A look that comes late says that this thread was busy, not that Redis is silent.
+        const auto late = SteadyClock::now() - watchdog.expiry();
+        for (auto& [done, asked] : waiting) asked += late;
         if (stream && !waiting.empty() && SteadyClock::now() - waiting.front().second > options.timeout) {
             log_warn("redis_silent", {{"url", options.url}});
             drop();

@@ -33,7 +33,7 @@ const char* word_of(CanaryLook::Found found) {
 }  // namespace
 
 /// A peer that starts, moves, drains or has lost a server is not judged, nor by a node that has lost one
-/// itself.
+/// itself. In front of one that lets the clients of a lost node in, the canary stands in line as they do.
 bool HaManager::may_judge_peer() const {
     if (!link_ || peer_.empty() || stopping_ || frozen_ || !gate_.passed()) return false;
     if (!redis_fresh() || !store_fresh()) return false;
@@ -44,7 +44,7 @@ bool HaManager::may_judge_peer() const {
     const bool settled =
         state == NodeState::normal || state == NodeState::backup || state == NodeState::failed_over;
     return settled && flag(told, "redis") && flag(told, "store") && text(told, "gate") == "open" &&
-           !flag(told, "draining") && !flag(told, "stopping");
+           !flag(told, "draining") && !flag(told, "stopping") && !flag(told, "admitting");
 }
 
 void HaManager::pause_canary() {
@@ -116,9 +116,10 @@ milliseconds HaManager::not_serving() {
         const auto& ms = field(told, "failing_ms");
         const bool not_served = serves.is_bool() && !serves.as_bool() && ms.is_int64();
         if (serves.is_bool() && serves.as_bool()) to_be_proved_ = false;
-        // One that has no room refuses; its users would find as little elsewhere.
+        // One that has no room refuses, one that lets many in makes others wait: users would find as little
+        // elsewhere.
         const auto time = milliseconds(not_served ? ms.as_int64() : 0);
-        if (not_served && !(clients_refused && clients_refused(now - time))) {
+        if (not_served && !admission_.moves() && !(clients_refused && clients_refused(now - time))) {
             if (not_served_at_ == SteadyClock::time_point{} || now - not_served_at_ > timers_.peer_timeout)
                 not_served_since_ = now - time;
             not_served_at_ = now;

@@ -4,6 +4,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/json.hpp>
 
+#include "base/fail_point.hpp"
 #include "base/log.hpp"
 #include "cluster/protocol.hpp"
 #include "ha/elapsed.hpp"
@@ -151,6 +152,7 @@ void HaManager::watch_clock() {
     clock_timer_.expires_after(milliseconds(100));
     clock_timer_.async_wait([this](error_code error) {
         if (error || stopping_) return;
+        fail_point("turn");
         const auto now = SteadyClock::now();
         if (now - last_tick_ > timers_.lease / 2) {
             const auto stood = elapsed(last_tick_, now).count();

@@ -315,6 +315,11 @@ awaitable<void> PeerLink::beat() {
         }
         timer_.expires_after(options_.heartbeat);
         co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+        // A beat that comes late says that this thread was busy, not that the others are silent.
+        const auto late = SteadyClock::now() - timer_.expiry();
+        for (auto& [name, peer] : peers_) {
+            if (peer->connection) peer->connection->heard += late;
+        }
     }
 }
 

@@ -121,7 +121,8 @@ json::object run_row(const RebalanceRun& run) {
     json::array moves;
     for (const auto& flow : run.flows)
         moves.push_back(json::value(flow.from + "->" + flow.to + ' ' + std::to_string(flow.moved) + '/' +
-                                    std::to_string(flow.planned) + (flow.what == "rooms" ? " rooms" : "") +
+                                    std::to_string(flow.planned) +
+                                    (flow.what == name_of(Homed::rooms) ? " rooms" : "") +
                                     (flow.group.empty() ? "" : " placed in " + flow.group)));
     row["moves"] = std::move(moves);
     return row;

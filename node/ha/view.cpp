@@ -78,6 +78,7 @@ json::object HaManager::status() {
             {"problems", std::move(down)},
             {"draining", draining_},
             {"stopping", stopping_},
+            {"admitting", admission_.moves()},
             {"lease_age_ms", age},
             {"gate", gate_reason().empty() ? "open" : "waits for " + gate_reason()},
             {"relogin", relogin_report()},

@@ -116,7 +116,9 @@ bool MucModule::owns(const muc::Room& room) const {
 awaitable<void> MucModule::not_ours(LivePtr live) {
     co_await pause(ctx_.cluster().io(), handover_pause);
     if (served_.contains(live->room.id != 0 ? live->room.home : live->home.node)) {
-        live->lost = live->stale = live->loaded;  // it has come here: read again
+        // It has come here: what is in memory is read again.
+        live->lost = live->loaded;
+        live->stale = live->loaded;
         co_return;
     }
     live->lost = true;

@@ -48,6 +48,8 @@ public:
     std::uint64_t refused() const;
     /// Clients that came in (resumed or logged in) a second, over the last ten.
     double entering() const;
+    /// Streams wait, and others come in: who finds no way in at once stands in a line that moves.
+    bool moves() const { return waiting() > 0 && entering() > 0; }
     const AdmissionConfig& config() const { return config_; }
 
 private:

@@ -104,6 +104,9 @@ awaitable<bool> LoadClient::connect(const std::string& address) {
     error_code error;
     socket.set_option(asio::socket_base::reuse_address(true), error);
     if (!options_.source.empty()) {
+        // The port is chosen with the other end known: each of them has all ports to itself.
+        const asio::detail::socket_option::integer<IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT> late_port(1);
+        socket.set_option(late_port, error);
         socket.bind({asio::ip::make_address(options_.source), 0}, error);
         if (error) co_return fail("bind: " + error.message());
     }

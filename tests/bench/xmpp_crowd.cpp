@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
     app.add_option("--prefix", options.prefix);
     app.add_option("--password", options.password)->required();
     app.add_option("--clients", number);
+    app.add_option("--source", options.source, "local address: one has too few ports for many clients");
     app.add_option("--first", begin, "number of the first client's user");
     app.add_option("--concurrency", concurrency);
     app.add_option("--patience", patience, "seconds until all must be back");

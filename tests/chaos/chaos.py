@@ -85,11 +85,13 @@ async def run(checks, lab, options):
 
 def tell(world):
     records = world.records
-    outages = sorted(o.back - o.broke for o in records.outages if o.device not in records.vanishing)
+    outages = sorted(((o.back - o.broke, o) for o in records.outages if o.device not in records.vanishing), key=lambda o: o[0])
     log(f"{len(records.sent)} messages, {sum(1 for s in records.sent.values() if s.acked)} acknowledged, {len(records.received)} receipts, "
         f"{len(records.seen)} presences, {sum(c.resumed for c in world.clients)} resumptions, {sum(c.logins for c in world.clients)} logins")
     if outages:
-        log(f"outages: median {outages[len(outages) // 2]:.2f} s, longest {outages[-1]:.2f} s")
+        long, which = outages[-1]
+        during = [what for begun, ended, what in records.faults if begun <= which.at and which.at - long <= ended]
+        log(f"outages: median {outages[len(outages) // 2][0]:.2f} s, longest {long:.2f} s of {which.device}, {during}")
 
 
 # --- each counter must be able to fail

@@ -162,13 +162,7 @@ struct PostgresStore::Impl final : Store,
     // Store
 
     awaitable<Result<std::optional<AccountData>>> load_account(Jid bare) override {
-        return run([bare = std::move(bare)](Db& db) {
-            // Version and roster must be of one moment.
-            Transaction transaction(db, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-            auto data = sql::load_account(db, bare);
-            transaction.commit();
-            return data;
-        });
+        return run([bare = std::move(bare)](Db& db) { return sql::load_account(db, bare); });
     }
     awaitable<Result<std::vector<ScramCredential>>> credentials(AccountId account) override {
         return run([account](Db& db) { return sql::credentials(db, account); });

@@ -44,43 +44,57 @@ Result<AccountRow> account_row(const Rows& row) {
     return out;
 }
 
-template <class Db>
-error_code load_roster(Db& db, AccountData& data) {
-    auto row = db.query(
-        "SELECT jid, name, groups, subscription, ask, approved, listed, pending_in FROM roster_item WHERE "
-        "account=?1",
-        data.id);
-    while (row.next()) {
-        const auto jid = Jid::parse(row.text(0));
-        const auto subscription = row.integer(3);
-        if (!jid || subscription < 0 || subscription > 3) return corrupt("roster_item", data.id);
-        RosterItem item;
-        item.jid = *jid;
-        item.name = row.string(1);
-        item.groups = split_groups(row.text(2));
-        item.subscription = static_cast<Subscription>(subscription);
-        item.ask = row.integer(4) != 0;
-        item.approved = row.integer(5) != 0;
-        item.listed = row.integer(6) != 0;
-        item.pending_in = row.string(7);
-        data.roster.emplace(*jid, std::move(item));
-    }
-    return {};
+/// The parts of an account, each in the columns of the first.
+enum class Part { account, contact, blocked, archive_rule };
+#define ACCOUNT_PARTS                                                                                        \
+    " FROM account a JOIN host h ON h.id=a.host WHERE h.name=?1 AND a.localpart=?2) "                        \
+    "SELECT 0, id, state, source, version, roster_version, archive_default, home_node, author, '', '' FROM " \
+    "me "                                                                                                    \
+    "UNION ALL SELECT 1, 0, subscription, ask, approved, listed, 0, jid, name, groups, pending_in "          \
+    "FROM roster_item WHERE account=(SELECT id FROM me) "                                                    \
+    "UNION ALL SELECT 2, 0, 0, 0, 0, 0, 0, jid, '', '', '' FROM blocked WHERE account=(SELECT id FROM me) "  \
+    "UNION ALL SELECT 3, 0, keep, 0, 0, 0, 0, jid, '', '', '' FROM archive_rule WHERE account=(SELECT id "   \
+    "FROM me)"
+
+template <class Rows>
+bool read_account(const Rows& row, AccountData& data) {
+    data.id = row.integer(1);
+    const auto state = row.integer(2);
+    const auto source = row.integer(3);
+    const auto by_default = row.integer(6);
+    data.state = static_cast<AccountState>(state);
+    data.source = static_cast<AccountSource>(source);
+    data.version = row.count(4);
+    data.roster_version = row.count(5);
+    data.archive.by_default = static_cast<ArchiveDefault>(by_default);
+    data.home_node = row.string(7);
+    data.changed_by = row.string(8);
+    return state >= 0 && state <= 3 && source >= 0 && source <= 1 && by_default >= 0 && by_default <= 2;
 }
 
-template <class Db>
-error_code load_lists(Db& db, AccountData& data) {
-    {
-        auto row = db.query("SELECT jid FROM blocked WHERE account=?1", data.id);
-        while (row.next()) {
-            const auto jid = Jid::parse(row.text(0));
-            if (!jid) return corrupt("blocked", data.id);
-            data.blocked.insert(*jid);
-        }
-    }
-    auto row = db.query("SELECT jid, keep FROM archive_rule WHERE account=?1", data.id);
-    while (row.next()) (row.integer(1) != 0 ? data.archive.always : data.archive.never).insert(row.string(0));
-    return {};
+template <class Rows>
+bool read_contact(const Rows& row, AccountData& data) {
+    const auto jid = Jid::parse(row.text(7));
+    const auto subscription = row.integer(2);
+    if (!jid || subscription < 0 || subscription > 3) return false;
+    RosterItem item;
+    item.jid = *jid;
+    item.subscription = static_cast<Subscription>(subscription);
+    item.ask = row.integer(3) != 0;
+    item.approved = row.integer(4) != 0;
+    item.listed = row.integer(5) != 0;
+    item.name = row.string(8);
+    item.groups = split_groups(row.text(9));
+    item.pending_in = row.string(10);
+    data.roster.emplace(*jid, std::move(item));
+    return true;
+}
+
+template <class Rows>
+bool read_blocked(const Rows& row, AccountData& data) {
+    const auto jid = Jid::parse(row.text(7));
+    if (jid) data.blocked.insert(*jid);
+    return jid.has_value();
 }
 
 }  // namespace
@@ -117,36 +131,34 @@ std::int64_t host_id(Db& db, std::string_view name) {
     return row.next() ? row.integer(0) : 0;
 }
 
+// One statement: one trip, and all of it is of one moment.
 template <class Db>
 Result<std::optional<AccountData>> load_account(Db& db, const Jid& bare) {
     AccountData data;
-    {
-        // One node alone has no other's changes to mistake for its own.
-        constexpr std::string_view author = std::is_same_v<Db, sqlite::Connection> ? "''" : "a.changed_by";
-        auto row = db.query(
-            "SELECT a.id, a.state, a.source, a.home_node, a.version, a.roster_version, a.archive_default, " +
-                std::string(author) +
-                " FROM account a JOIN host h ON h.id=a.host WHERE h.name=?1 AND a.localpart=?2",
-            bare.domain(), bare.local());
-        if (!row.next()) return std::optional<AccountData>{};
-        data.id = row.integer(0);
-        data.jid = bare.bare();
-        const auto state = row.integer(1);
-        const auto source = row.integer(2);
-        const auto by_default = row.integer(6);
-        if (state < 0 || state > 3 || source < 0 || source > 1 || by_default < 0 || by_default > 2) {
-            return corrupt("account", data.id);
+    // One node alone has no other's changes to mistake for its own.
+    constexpr std::string_view statement =
+        std::is_same_v<Db, sqlite::Connection>
+            ? "WITH me AS (SELECT a.*, '' AS author" ACCOUNT_PARTS
+            : "WITH me AS (SELECT a.*, a.changed_by AS author" ACCOUNT_PARTS;
+    auto row = db.query(statement, bare.domain(), bare.local());
+    while (row.next()) {
+        switch (static_cast<Part>(row.integer(0))) {
+            case Part::account:
+                data.jid = bare.bare();
+                if (!read_account(row, data)) return corrupt("account", data.id);
+                break;
+            case Part::contact:
+                if (!read_contact(row, data)) return corrupt("roster_item", data.id);
+                break;
+            case Part::blocked:
+                if (!read_blocked(row, data)) return corrupt("blocked", data.id);
+                break;
+            case Part::archive_rule:
+                (row.integer(2) != 0 ? data.archive.always : data.archive.never).insert(row.string(7));
+                break;
         }
-        data.state = static_cast<AccountState>(state);
-        data.source = static_cast<AccountSource>(source);
-        data.home_node = row.string(3);
-        data.version = row.count(4);
-        data.roster_version = row.count(5);
-        data.archive.by_default = static_cast<ArchiveDefault>(by_default);
-        data.changed_by = row.string(7);
     }
-    if (const auto fault = load_roster(db, data)) return fault;
-    if (const auto fault = load_lists(db, data)) return fault;
+    if (data.id == 0) return std::optional<AccountData>{};
     return std::optional<AccountData>(std::move(data));
 }
 
