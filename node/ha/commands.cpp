@@ -51,7 +51,7 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
         if (config_.node(home) == nullptr) co_return refusal("there is no node " + home);
         co_return json::object{{"sessions", release_accounts(accounts, home)}};
     }
-    if (what == "carried") co_return json::object{{"sessions", carried()}, {"rooms", rooms_in_memory()}};
+    if (what == "carried") co_return answer_carried(request);
     if (what == "move-room") co_return co_await answer_move_room(std::move(request));
     if (from != peer_) co_return refusal("not of this group");
     if (what == "take-over") {

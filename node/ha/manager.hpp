@@ -168,12 +168,17 @@ private:
     bool may_take_clients(const std::string& node) const;
     awaitable<void> pause(milliseconds time);
     // verify.cpp
-    boost::json::object carried() const;
+    struct Carried {
+        std::map<std::string, std::string> sessions, rooms;  ///< sid → epoch, room → home
+    };
+    std::map<std::string, std::string> carried() const;
+    boost::json::object answer_carried(const boost::json::object& request) const;
+    awaitable<bool> ask_carried(std::string node, Carried& carried);
     // room_moves.cpp
     awaitable<boost::json::object> answer_move_room(boost::json::object request);
-    boost::json::object rooms_in_memory() const;
+    std::map<std::string, std::string> rooms_in_memory() const;
     awaitable<void> compare_rooms(Inspection& found);
-    static void compare_rooms_of(const std::string& node, const boost::json::object& rooms,
+    static void compare_rooms_of(const std::string& node, const std::map<std::string, std::string>& rooms,
                                  Inspection& found);
     awaitable<void> compare_memory(Inspection& found);
     awaitable<void> compare_store(Inspection& found);

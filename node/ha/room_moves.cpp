@@ -61,11 +61,8 @@ awaitable<bool> HaManager::finish_room_move(RoomMove move) {
     co_return told && *told;
 }
 
-json::object HaManager::rooms_in_memory() const {
-    json::object out;
-    if (!rooms_here) return out;
-    for (const auto& [room, home] : rooms_here()) out[room] = home;
-    return out;
+std::map<std::string, std::string> HaManager::rooms_in_memory() const {
+    return rooms_here ? rooms_here() : std::map<std::string, std::string>{};
 }
 
 /// A room's home is the same in the store and in Redis, and only the node that serves it has the room.
@@ -91,9 +88,9 @@ awaitable<void> HaManager::compare_rooms(Inspection& found) {
 }
 
 /// What one node has in memory.
-void HaManager::compare_rooms_of(const std::string& node, const json::object& rooms, Inspection& found) {
-    for (const auto& [room, home] : rooms) {
-        const std::string name(room), of(home.as_string());
+void HaManager::compare_rooms_of(const std::string& node, const std::map<std::string, std::string>& rooms,
+                                 Inspection& found) {
+    for (const auto& [name, of] : rooms) {
         const auto [it, first] = found.room_holders.emplace(name, node);
         if (!first)
             found.findings.insert({"room-owners", name, it->second + " and " + node + " have it in memory"});

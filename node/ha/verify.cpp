@@ -17,46 +17,97 @@ std::string text_of(Epoch epoch) { return std::to_string(epoch.g) + '.' + std::t
 }  // namespace
 
 /// The sessions in this node's memory, each with its epoch.
-json::object HaManager::carried() const {
-    json::object out;
+std::map<std::string, std::string> HaManager::carried() const {
+    std::map<std::string, std::string> out;
     for (const auto& [sid, session] : router_.sessions()) {
         if (!session->finished && !session->closing) out[sid] = text_of(session->state.epoch);
     }
     return out;
 }
 
+namespace {
+
+/// Entries of one answer: a message of the peer link is bounded, a node's sessions are not.
+constexpr std::size_t entries_at_once = 2000;
+
+void put_page(json::object& out, std::string_view what, const std::map<std::string, std::string>& all,
+              const json::object& request, std::string_view after) {
+    // A node of an older version knows no pages.
+    const auto most = request.contains(after) ? entries_at_once : all.size();
+    json::object page;
+    auto it = all.upper_bound(text(request, after));
+    for (; it != all.end() && page.size() < most; ++it) page[it->first] = it->second;
+    out[what] = std::move(page);
+    if (it != all.end()) out["more"] = true;
+}
+
+/// The last name of a page that was added, else `after`.
+std::string take_page(const json::object& answer, std::string_view what, std::string after,
+                      std::map<std::string, std::string>& all) {
+    const auto& page = field(answer, what);
+    if (!page.is_object()) return after;
+    for (const auto& [name, value] : page.as_object()) {
+        all[std::string(name)] = value.is_string() ? std::string(value.as_string()) : std::string();
+        after = std::max(after, std::string(name));
+    }
+    return after;
+}
+
+}  // namespace
+
+/// What this node carries, behind the names that the request gives: `sessions`, `rooms`, and whether there is
+/// `more`.
+json::object HaManager::answer_carried(const json::object& request) const {
+    json::object out;
+    put_page(out, "sessions", carried(), request, "after");
+    put_page(out, "rooms", rooms_in_memory(), request, "after_room");
+    return out;
+}
+
+/// What another node carries; false: it did not tell.
+awaitable<bool> HaManager::ask_carried(std::string node, Carried& carried) {
+    std::string sid, room;
+    for (bool more = true; more;) {
+        json::object request{{"do", "carried"}, {"after", sid}, {"after_room", room}};
+        const auto reply = co_await link_->ask(node, std::move(request), seconds(10));
+        if (!reply || !reply->contains("sessions")) co_return false;
+        auto next_sid = take_page(*reply, "sessions", sid, carried.sessions);
+        auto next_room = take_page(*reply, "rooms", room, carried.rooms);
+        more = flag(*reply, "more") && (next_sid != sid || next_room != room);
+        sid = std::move(next_sid);
+        room = std::move(next_room);
+    }
+    co_return true;
+}
+
 /// Memory against Redis: exactly one node has each session, under the epoch in force.
 awaitable<void> HaManager::compare_memory(Inspection& found) {
     for (const auto& group : config_.groups) {
         for (const auto& n : group.nodes) {
-            json::object sessions;
+            Carried memory;
             if (n.name == node_) {
-                sessions = carried();
-                compare_rooms_of(n.name, rooms_in_memory(), found);
+                memory = {carried(), rooms_in_memory()};
             } else {
                 if (!link_ || !link_->view(n.name).up) continue;
-                json::object request{{"do", "carried"}};
-                const auto reply = co_await link_->ask(n.name, std::move(request), seconds(10));
-                if (!reply || !reply->contains("sessions")) {
+                if (!co_await ask_carried(n.name, memory)) {
                     found.findings.insert({"node-silent", n.name, "did not tell what it carries"});
                     continue;
                 }
-                sessions = reply->at("sessions").as_object();
-                if (const auto& rooms = field(*reply, "rooms"); rooms.is_object())
-                    compare_rooms_of(n.name, rooms.as_object(), found);
             }
+            compare_rooms_of(n.name, memory.rooms, found);
+            const auto& sessions = memory.sessions;
             for (const auto& [sid, epoch] : sessions) {
-                const auto it = found.sessions.find(std::string(sid));
+                const auto it = found.sessions.find(sid);
                 if (it == found.sessions.end()) {
                     found.findings.insert(
-                        {"memory-ghost", std::string(sid), n.name + " carries it, Redis does not know it"});
-                } else if (it->second.node == n.name && text_of(it->second.epoch) != epoch.as_string()) {
-                    found.findings.insert({"memory-epoch", std::string(sid),
-                                           n.name + " has " + std::string(epoch.as_string()) + ", Redis " +
-                                               text_of(it->second.epoch)});
+                        {"memory-ghost", sid, n.name + " carries it, Redis does not know it"});
+                } else if (it->second.node == n.name && text_of(it->second.epoch) != epoch) {
+                    found.findings.insert(
+                        {"memory-epoch", sid,
+                         n.name + " has " + epoch + ", Redis " + text_of(it->second.epoch)});
                 } else if (it->second.node != n.name) {
-                    found.findings.insert({"memory-owner", std::string(sid),
-                                           n.name + " carries it, Redis says " + it->second.node});
+                    found.findings.insert(
+                        {"memory-owner", sid, n.name + " carries it, Redis says " + it->second.node});
                 }
             }
             for (const auto& [sid, session] : found.sessions) {

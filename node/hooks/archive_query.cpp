@@ -27,12 +27,15 @@ Result<ArchiveQuery, StanzaError> read_archive_query(const Element& query, std::
                 if (!at) return StanzaError::bad_request(var + " is no date");
                 (var == "start" ? out.start : out.end) = *at;
             } else if (var == "before-id") {
-                out.before_id = value;
+                out.older_than = value;
             } else if (var == "after-id") {
-                out.after_id = value;
+                out.newer_than = value;
             } else if (var == "ids") {
                 out.ids = values;
-            } else if (var != "include-groupchat") {
+            } else if (var == "include-groupchat") {
+                // An account's archive has none of it, so either wish is met.
+                if (!form->boolean(var)) return StanzaError::bad_request(var + " is no boolean");
+            } else {
                 return StanzaError::feature_not_implemented("field " + var + " is not supported");
             }
         }
@@ -109,15 +112,24 @@ Element archive_fin(const ArchivePage& page) {
     return fin;
 }
 
-Element archive_form() {
+Element archive_form(bool of_account) {
+    std::vector<FormField> fields{
+        {"with", "jid-single", "", {}, {}},      {"start", "text-single", "", {}, {}},
+        {"end", "text-single", "", {}, {}},      {"before-id", "text-single", "", {}, {}},
+        {"after-id", "text-single", "", {}, {}}, {"ids", "list-multi", "", {}, {}},
+    };
+    if (of_account) fields.push_back({"include-groupchat", "boolean", "", {}, {}});
+    auto form = make_form("form", ns::mam, fields);
+    // §4.1.5: the list of ids is open to any value.
+    for (auto& child : form.children()) {
+        auto* field = std::get_if<Element>(&child);
+        if (field == nullptr || field->attr("var") != "ids") continue;
+        Element validate("validate", ns::data_validate);
+        validate.set("datatype", "xs:string").add(Element("open", ns::data_validate));
+        field->add(std::move(validate));
+    }
     Element query("query", ns::mam);
-    query.add(make_form("form", ns::mam,
-                        {{"with", "jid-single", "", {}, {}},
-                         {"start", "text-single", "", {}, {}},
-                         {"end", "text-single", "", {}, {}},
-                         {"before-id", "text-single", "", {}, {}},
-                         {"after-id", "text-single", "", {}, {}},
-                         {"ids", "list-multi", "", {}, {}}}));
+    query.add(std::move(form));
     return query;
 }
 

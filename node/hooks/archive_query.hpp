@@ -19,8 +19,8 @@ std::vector<Bytes> archive_messages(const ArchivePage& page, const Element& quer
                                     const Jid& to, const std::string& type = {});
 /// `<fin/>` with the RSM set (§4.2).
 Element archive_fin(const ArchivePage& page);
-/// The form of supported fields (§4.1.5).
-Element archive_form();
+/// The form of supported fields (§4.1.5); that of an account has include-groupchat too.
+Element archive_form(bool of_account = false);
 /// `<metadata/>` (§6).
 Element archive_metadata(const std::optional<ArchiveSpan>& span);
 

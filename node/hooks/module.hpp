@@ -76,8 +76,9 @@ public:
         const auto it = account.roster.find(bare);
         return it != account.roster.end() && it->second.has_from();
     }
+    /// Never its own resources, whatever its list says (XEP-0191 §5): it could not even unblock itself.
     static bool blocks(const AccountData& account, const Jid& jid) {
-        if (account.blocked.empty()) return false;
+        if (account.blocked.empty() || jid.bare_view() == account.jid.bare_view()) return false;
         return account.blocked.contains(jid) || account.blocked.contains(jid.bare()) ||
                account.blocked.contains(jid.domain_jid());
     }

@@ -46,6 +46,7 @@ bool wanted(const AccountData& account, const Jid& with) {
 class ArchiveModule final : public Module {
 public:
     explicit ArchiveModule(ModuleContext& ctx) : ctx_(ctx) {
+        ctx.on(Phase::guard, this, &ArchiveModule::from_client);
         ctx.on(Phase::guard, this, &ArchiveModule::received);
         if (!ctx.options().archives_accounts) return;
         const std::string space(ns::mam);
@@ -59,10 +60,17 @@ public:
             ctx.feature(target, ns::sid);
         }
         ctx.feature(Target::account(), ns::mam_extended);
+        ctx.feature(Target::account(), ns::mam_groupchat);
         ctx.on(Phase::observe, this, &ArchiveModule::sent);
     }
 
 private:
+    /// XEP-0359 §5: only the account's server names ids for it, not its clients.
+    Verdict from_client(StanzaFromClient& event) {
+        if (event.stanza.kind == StanzaKind::message) strip_ids(event.stanza.xml, event.session.account->jid);
+        return Verdict::pass;
+    }
+
     Verdict received(MessageToAccount& event) {
         strip_ids(event.xml, event.recipient.jid);
         if (!ctx_.options().archives_accounts) return Verdict::pass;
@@ -125,7 +133,7 @@ private:
 
     IqResult form(IqRequest& request, Batch&) {
         if (request.account != request.sender) return StanzaError::forbidden();
-        return archive_form();
+        return archive_form(true);
     }
 
     awaitable<IqResult> metadata(IqRequest& request) {

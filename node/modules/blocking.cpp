@@ -63,31 +63,50 @@ private:
         if (route == nullptr) return;
         for (const auto& [contact, item] : account.roster) {
             if (!item.has_from()) continue;
-            const bool meant = std::any_of(jids.begin(), jids.end(), [&, c = contact](const Jid& jid) {
+            if (available && ModuleContext::blocks(account, contact)) continue;  // by another entry still
+            const auto meant = [&, c = contact](const Jid& jid) {
                 return jid == c.bare() || (jid.local().empty() && jid.domain() == c.domain());
-            });
-            if (!meant) continue;
-            for (const auto& entry : route->sessions) {
-                if (!entry.available) continue;
-                Notice notice;
-                notice.audience = Notice::Audience::available;
-                notice.account = contact.bare();
-                if (available) {
-                    auto element = parse_element(entry.presence);
-                    if (!element) continue;
-                    element->set("to", contact.bare().to_string());
-                    notice.xml = make_bytes(element->to_string(ns::client));
-                } else {
-                    notice.xml = make_bytes(
-                        make_presence(entry.jid, contact.bare(), "unavailable").to_string(ns::client));
-                }
-                batch.notices.push_back(std::move(notice));
+            };
+            const bool whole = std::any_of(jids.begin(), jids.end(), meant);
+            std::vector<Jid> watchers;  // the contact, or those of its resources that are named (§7)
+            if (whole) {
+                watchers.push_back(contact.bare());
+            } else {
+                std::copy_if(jids.begin(), jids.end(), std::back_inserter(watchers),
+                             [&, c = contact](const Jid& jid) {
+                                 return jid.is_full() && jid.bare_view() == c.bare_view();
+                             });
             }
-            if (!available || !item.has_to()) continue;
+            for (const auto& watcher : watchers) {
+                const auto* one = watcher.is_full() ? ctx_.routes().find_session(watcher) : nullptr;
+                if (watcher.is_full() && (one == nullptr || !one->available)) continue;
+                for (const auto& entry : route->sessions) {
+                    if (!entry.available) continue;
+                    Notice notice;
+                    notice.account = contact.bare();
+                    if (one != nullptr) {
+                        notice.sid = one->sid;
+                    } else {
+                        notice.audience = Notice::Audience::available;
+                    }
+                    if (available) {
+                        auto element = parse_element(entry.presence);
+                        if (!element) continue;
+                        element->set("to", watcher.to_string());
+                        notice.xml = make_bytes(element->to_string(ns::client));
+                    } else {
+                        notice.xml = make_bytes(
+                            make_presence(entry.jid, watcher, "unavailable").to_string(ns::client));
+                    }
+                    batch.notices.push_back(std::move(notice));
+                }
+            }
+            if (!available || !item.has_to() || watchers.empty()) continue;
             // What the contact has become in the meantime (§3.4 leaves it to the server; users expect it).
             if (const auto* theirs = ctx_.routes().find(contact.bare())) {
                 for (const auto& entry : theirs->sessions) {
                     if (!entry.available) continue;
+                    if (!whole && std::ranges::find(watchers, entry.jid) == watchers.end()) continue;
                     auto element = parse_element(entry.presence);
                     if (!element) continue;
                     element->set("to", account.jid.to_string());
@@ -98,6 +117,34 @@ private:
                     batch.notices.push_back(std::move(notice));
                 }
             }
+        }
+    }
+
+    /// Who is no contact but was sent presence by this resource sees it go as well.
+    void take_back(SessionState& session, const std::vector<Jid>& jids, Batch& batch) {
+        for (auto it = session.directed.begin(); it != session.directed.end();) {
+            const auto to = *it;
+            const bool meant = std::any_of(jids.begin(), jids.end(), [&](const Jid& jid) {
+                return jid == to || jid == to.bare() || jid == to.domain_jid();
+            });
+            const auto* entry = meant && to.is_full() ? ctx_.routes().find_session(to) : nullptr;
+            if (!meant) {
+                ++it;
+                continue;
+            }
+            it = session.directed.erase(it);
+            if (ModuleContext::subscribed(*session.account, to) && session.available)
+                continue;  // told already
+            if (to.is_full() && entry == nullptr) continue;
+            Notice notice;
+            notice.account = to.bare();
+            if (entry != nullptr) {
+                notice.sid = entry->sid;
+            } else {
+                notice.audience = Notice::Audience::available;
+            }
+            notice.xml = make_bytes(make_presence(session.jid, to, "unavailable").to_string(ns::client));
+            batch.notices.push_back(std::move(notice));
         }
     }
 
@@ -124,6 +171,7 @@ private:
         if (jids->empty()) return StanzaError::bad_request("nobody is named");
         auto& account = *request.account;
         presence(account, *jids, false, batch);
+        take_back(*request.session, *jids, batch);
         AccountChange change;
         change.block = *jids;
         ctx_.cluster().change_account(account, std::move(change), batch);
@@ -138,6 +186,7 @@ private:
         if (!jids) return jids.error();
         auto& account = *request.account;
         if (jids->empty()) jids->assign(account.blocked.begin(), account.blocked.end());
+        std::erase_if(*jids, [&](const Jid& jid) { return !account.blocked.contains(jid); });
         AccountChange change;
         change.unblock = *jids;
         ctx_.cluster().change_account(account, std::move(change), batch);
@@ -152,7 +201,9 @@ private:
         const auto& to = event.stanza.to;
         if (to.empty() || to.bare() == event.session.account->jid) return Verdict::pass;
         if (!ModuleContext::blocks(*event.session.account, to)) return Verdict::pass;
-        if (event.stanza.kind == StanzaKind::presence && event.stanza.type() == "unavailable")
+        // A room that was blocked from inside can still be left.
+        if (event.stanza.kind == StanzaKind::presence && event.stanza.type() == "unavailable" &&
+            !ctx_.cluster().is_local_host(to.domain()))
             return Verdict::pass;
         StanzaError error("cancel", "not-acceptable");
         error.app = Element("blocked", ns::blocking_errors);

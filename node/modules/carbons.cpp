@@ -17,6 +17,7 @@ bool eligible(const Element& message) {
             return true;
         case MessageType::normal:
             if (message.find("body", ns::client) != nullptr) return true;
+            if (message.find("x", ns::conference) != nullptr) return true;  // XEP-0249
             if (const auto* user = message.find("x", ns::muc_user); user != nullptr)
                 return user->find("invite", ns::muc_user) != nullptr;
             return message.find_ns(ns::receipts) != nullptr || message.find_ns(ns::chatstates) != nullptr ||
@@ -48,7 +49,6 @@ public:
         ctx.decide_set(Target::account(), QName{std::string(ns::carbons), "disable"}, this,
                        &CarbonsModule::disable);
         ctx.feature(Target::server(), ns::carbons);
-        ctx.feature(Target::server(), "urn:xmpp:carbons:rules:0");
         ctx.on(Phase::act, this, &CarbonsModule::sent);
         ctx.on(Phase::act, this, &CarbonsModule::received);
     }
@@ -88,10 +88,9 @@ private:
     }
 
     Verdict received(MessageToAccount& event) {
-        // §9: the mark was for the servers; the recipient does not see it.
-        const bool may_copy = eligible(event.stanza.xml);
-        event.xml.remove_if([](const Element& e) { return e.is("private", ns::carbons); });
-        if (event.targets.empty() || !may_copy) return Verdict::pass;
+        // Also of what waits for somebody to come: a resource with a negative priority did not receive it
+        // (§7).
+        if (!eligible(event.stanza.xml)) return Verdict::pass;
         const auto* route = ctx_.routes().find(event.recipient.jid);
         if (route == nullptr) return Verdict::pass;
         for (const auto& entry : route->sessions) {

@@ -18,7 +18,7 @@ private:
     Verdict keep(MessageToAccount& event) {
         if (!event.deliverable_offline) return Verdict::pass;
         const auto& xml = event.xml;
-        // A chat state or marker alone has nothing to say to one who comes later (XEP-0160 §3, XEP-0334).
+        // A chat state alone has nothing to say to one who comes later (XEP-0160 §3), nor has a marker.
         const bool body = xml.find("body", ns::client) != nullptr;
         if (xml.find("no-store", ns::hints) != nullptr) return Verdict::pass;
         if (!body && xml.find("store", ns::hints) == nullptr) {
@@ -30,10 +30,7 @@ private:
                     other = true;
                 }
             }
-            if (!other || message_type(xml) == MessageType::chat) {
-                if (xml.find_ns(ns::receipts) == nullptr && xml.find_ns(ns::muc_user) == nullptr)
-                    return Verdict::pass;
-            }
+            if (!other) return Verdict::pass;
         }
         Element copy = xml;
         // XEP-0203 §4: only this server speaks for itself.

@@ -46,7 +46,7 @@ private:
             for (const auto* type : {"unsubscribe", "unsubscribed"}) {
                 const bool due = std::string_view(type) == "unsubscribe"
                                      ? event.item.has_to() || event.item.ask
-                                     : event.item.has_from();
+                                     : event.item.has_from() || !event.item.pending_in.empty();
                 if (due) inbound(*recipient, own, type, make_presence(own, contact, type), event.batch);
             }
         }

@@ -40,8 +40,11 @@ Result<Change, StanzaError> read_change(Step& step, const Element& item) {
         auto jid = Jid::parse(item.attr("jid"));
         if (!jid) return StanzaError::jid_malformed();
         out.jid = jid->bare();
-        if (auto full = room.jid.with_resource(item.attr("nick"));
-            full && full->resource().size() <= max_nick) {
+        const bool gives_up = item.has_attr("nick") && item.attr("nick").empty();
+        if (*out.affiliation == Affiliation::outcast || gives_up) {
+            out.nick.clear();  // §9.1, §9.5: the reservation ends
+        } else if (auto full = room.jid.with_resource(item.attr("nick"));
+                   full && is_visible(full->resource()) && full->resource().size() <= max_nick) {
             out.nick = full->resource();
             if (const auto* holder = room.holder_of(out.nick); holder != nullptr && *holder != out.jid)
                 return StanzaError::conflict("the nickname is reserved");
@@ -78,7 +81,10 @@ void apply_role(Step& step, const Change& change, const std::string& actor) {
     About what;
     what.reason = change.reason;
     what.actor = actor;
-    if (*change.role != Role::none) return step.set_role(*change.occupant, *change.role, what);
+    if (*change.role != Role::none) {
+        step.set_role(*change.occupant, *change.role, what);
+        return step.keep_role(*change.occupant);
+    }
     what.status = {307};
     step.remove(*change.occupant, std::move(what));
 }
@@ -96,10 +102,12 @@ void tell_absent(Step& step, const Jid& who, Affiliation affiliation, const std:
     step.ctx.cluster().route_from_service(message, step.room.jid, who, step.batch);
 }
 
-/// §9.5, §9.8, §10.6: who may read which list.
+/// §9.5, §9.8, §10.5, §10.8: who may read which list.
 bool may_read(Step& step, Affiliation list) {
     const auto affiliation = step.sender_affiliation();
-    if (affiliation >= Affiliation::admin) return true;
+    if (affiliation == Affiliation::owner) return true;
+    if (affiliation == Affiliation::admin && (list < Affiliation::admin || step.room.config.shows_jids))
+        return true;
     // Members of a room that hides no address know each other anyway; end-to-end encryption needs the list.
     return list != Affiliation::outcast && affiliation == Affiliation::member && step.room.config.shows_jids;
 }
@@ -109,6 +117,7 @@ bool may_read(Step& step, Affiliation list) {
 void change_affiliation(Step& step, const Jid& who, Affiliation affiliation, const std::string& nick,
                         const std::string& reason, const std::string& actor) {
     auto& room = step.room;
+    const auto was = room.affiliation_of(who);
     std::vector<std::string> touched;
     std::map<std::string, Affiliation> before;
     for (const auto& [name, occupant] : room.occupants) {
@@ -117,6 +126,7 @@ void change_affiliation(Step& step, const Jid& who, Affiliation affiliation, con
         before[name] = room.affiliation_of(occupant.account);
     }
     step.set_affiliation(who, affiliation, nick, reason);
+    if (affiliation != was && room.config.kept_roles.erase(who.to_string()) > 0) step.save_room();
     for (const auto& name : touched) {
         auto* occupant = room.find(name);
         const auto now = room.affiliation_of(occupant->account);
@@ -134,7 +144,13 @@ void change_affiliation(Step& step, const Jid& who, Affiliation affiliation, con
         const bool was_tied = before[name] >= Affiliation::admin;
         step.set_role(*occupant, was_tied ? standard : std::max(occupant->role, standard), what);
     }
-    if (touched.empty() && who != step.input.from.bare()) tell_absent(step, who, affiliation, reason);
+    if (!touched.empty() || who == step.input.from.bare()) return;
+    if (room.config.members_only && affiliation == Affiliation::member && was < Affiliation::member) {
+        // §9.5: who comes on the list of a room for members only is invited.
+        step.ctx.cluster().route_from_service(invitation(step, reason), room.jid, who, step.batch);
+        return;
+    }
+    tell_absent(step, who, affiliation, reason);
 }
 
 void admin_get(Step& step, const Element& query) {
@@ -149,8 +165,9 @@ void admin_get(Step& step, const Element& query) {
             if (one.affiliation != *list) continue;
             Element item("item", ns::muc_admin);
             item.set("affiliation", name_of(*list)).set("jid", jid.to_string());
+            // §17.4: no role.
             if (const auto* occupant = step.room.find_account(jid)) {
-                item.set("nick", occupant->nick).set("role", name_of(occupant->role));
+                item.set("nick", occupant->nick);
             } else if (!one.nick.empty()) {
                 item.set("nick", one.nick);
             }

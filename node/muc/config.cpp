@@ -25,7 +25,6 @@ constexpr Switch switches[] = {
     {"membersonly", "Only members may enter", &RoomConfig::members_only},
     {"moderatedroom", "Only occupants with voice may speak", &RoomConfig::moderated},
     {"changesubject", "Occupants may change the subject", &RoomConfig::change_subject},
-    {"allowinvites", "Occupants may invite others", &RoomConfig::allow_invites},
     {"enablelogging", "Keep an archive of the conversation", &RoomConfig::archived},
 };
 constexpr std::size_t sizes[] = {10, 20, 50, 100, 200, 500, 1000};
@@ -98,6 +97,9 @@ std::string RoomConfig::encode() const {
     std::string shown;
     for (const auto role : shown_roles) shown.append(shown.empty() ? "" : " ").append(name_of(role));
     out.set("presencebroadcast", shown);
+    if (allow_invites) out.set("allowinvites", *allow_invites ? "1" : "0");
+    for (const auto& [who, role] : kept_roles)
+        out.add(Element("role", "hexad:room").set("jid", who).set("is", name_of(role)));
     return out.to_string();
 }
 
@@ -111,6 +113,11 @@ std::optional<RoomConfig> RoomConfig::decode(std::string_view text) {
     out.secret = in->attr("secret");
     for (const auto& one : switches) {
         if (in->has_attr(one.var)) out.*one.value = in->attr(one.var) == "1";
+    }
+    if (in->has_attr("allowinvites")) out.allow_invites = in->attr("allowinvites") == "1";
+    for (const auto* one : in->elements()) {
+        const auto role = read_role(one->attr("is"));
+        if (one->is("role", "hexad:room") && role) out.kept_roles[std::string(one->attr("jid"))] = *role;
     }
     out.shows_jids = in->attr("whois") == "anyone";
     out.private_messages = read_pm(in->attr("allowpm")).value_or(Role::visitor);
@@ -129,6 +136,8 @@ Element RoomConfig::form(const std::string& room) const {
         fields.push_back(
             {var(one.var), "boolean", std::string(one.label), {this->*one.value ? "1" : "0"}, {}});
     }
+    fields.push_back(
+        {var("allowinvites"), "boolean", "Occupants may invite others", {invites_allowed() ? "1" : "0"}, {}});
     fields.push_back({var("passwordprotectedroom"),
                       "boolean",
                       "A password is needed to enter",
@@ -184,6 +193,11 @@ Result<RoomConfig, StanzaError> RoomConfig::with(const SubmittedForm& form) cons
         const auto value = form.boolean(var(one.var));
         if (!value) return bad(std::string(one.var) + " is neither true nor false");
         out.*one.value = *value;
+    }
+    if (form.values.contains(var("allowinvites"))) {
+        const auto value = form.boolean(var("allowinvites"));
+        if (!value) return bad("allowinvites is neither true nor false");
+        out.allow_invites = *value;
     }
     if (const auto archiving = form.boolean(var("enablearchiving"))) out.archived = *archiving;
     if (!text("roomsecret", out.password, 256)) return bad("the password is too long");

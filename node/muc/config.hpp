@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -13,6 +14,12 @@ namespace hexad::muc {
 
 inline constexpr std::size_t max_occupants = 1000;
 inline constexpr std::size_t max_nick = 256;  ///< bytes
+inline constexpr std::size_t max_kept_roles = 1000;
+
+/// §17.1: a nickname of nothing but spaces is none. Resourceprep leaves no other space than U+0020.
+inline bool is_visible(std::string_view nick) {
+    return nick.find_first_not_of(' ') != std::string_view::npos;
+}
 
 /// What the owner of a room can set (XEP-0045 §10.2), and what the room keeps with it.
 struct RoomConfig {
@@ -25,7 +32,9 @@ struct RoomConfig {
     bool moderated = false;
     bool shows_jids = false;  ///< whois "anyone"; else semi-anonymous
     bool change_subject = false;
-    bool allow_invites = false;
+    /// Nothing: the owner has not said. Then everybody invites into an open room, and into one for members
+    /// only who edits its list (§5.1.1, §7.8.2).
+    std::optional<bool> allow_invites;
     bool archived = true;
     Role private_messages = Role::visitor;  ///< least role that may send them; `none`: nobody may
     std::size_t max_users = max_occupants;
@@ -34,6 +43,10 @@ struct RoomConfig {
 
     bool locked = true;  ///< not configured yet: only the owner gets in (§10.1)
     std::string secret;  ///< key of the occupant ids (XEP-0421)
+    /// Voice that was given or taken in a moderated room, by bare JID: it outlasts the visit (§5.1).
+    std::map<std::string, Role> kept_roles;
+
+    bool invites_allowed() const { return allow_invites.value_or(!members_only); }
 
     friend bool operator==(const RoomConfig&, const RoomConfig&) = default;
 

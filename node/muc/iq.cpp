@@ -64,12 +64,16 @@ Element room_items(const Room& room, bool inside) {
 
 // ---- archive ----
 
-awaitable<IqResult> archive_page(ModuleContext& ctx, RoomId room, Jid room_jid, IqRequest& request) {
+awaitable<IqResult> archive_page(ModuleContext& ctx, RoomId room, Jid room_jid, bool sees_jids,
+                                 IqRequest& request) {
     const auto query = read_archive_query(request.iq.payload, ctx.options().archive_page_limit);
     if (!query) co_return query.error();
-    const auto page = co_await ctx.store().room_archive_page(room, *query);
+    auto page = co_await ctx.store().room_archive_page(room, *query);
     if (!page) co_return StanzaError::try_again();
     if (page->id_not_found) co_return StanzaError::item_not_found();
+    if (!sees_jids) {
+        for (auto& item : page->items) without_sender(item.xml);
+    }
     request.before = archive_messages(*page, request.iq.payload, room_jid, request.iq.from);
     co_return archive_fin(*page);
 }
@@ -95,7 +99,11 @@ void archive(Step& step, const Element& payload) {
     auto* ctx = &step.ctx;
     const auto id = step.room.id;
     if (payload.name() == "query") {
-        step.later = [ctx, id, jid = step.room.jid](IqRequest& r) { return archive_page(*ctx, id, jid, r); };
+        const bool sees = config.shows_jids || affiliation >= Affiliation::admin ||
+                          (step.sender != nullptr && step.sender->role == Role::moderator);
+        step.later = [ctx, id, jid = step.room.jid, sees](IqRequest& r) {
+            return archive_page(*ctx, id, jid, sees, r);
+        };
     } else if (payload.name() == "metadata" && !set) {
         step.later = [ctx, id](IqRequest&) { return archive_span(*ctx, id); };
     } else {
@@ -152,8 +160,6 @@ void to_occupant(Step& step, const Element& payload) {
         };
         return;
     }
-    const auto least = step.room.config.private_messages;
-    if (least == Role::none || step.sender->role < least) return step.refuse(StanzaError::forbidden());
     const auto& session = target->sessions.back();
     Element out = step.xml;
     out.set("id", tag_of(step.input.sid) + ':' + std::string(step.xml.attr("id")))
@@ -184,7 +190,10 @@ void decide_iq(Step& step) {
     if (!set && (payload.is("query", ns::disco_info) || payload.is("query", ns::disco_items))) {
         if (payload.ns() == ns::disco_info && payload.attr("node") == "x-roomuser-item")
             return step.answer(reserved_nick(step));
-        if (!payload.attr("node").empty()) return step.refuse(StanzaError::item_not_found());
+        const auto node = payload.attr("node");
+        if (payload.ns() == ns::disco_info && node == "http://jabber.org/protocol/muc#traffic")
+            return step.refuse(StanzaError::feature_not_implemented());  // §18.1.1
+        if (!node.empty()) return step.refuse(StanzaError::item_not_found());
         return step.answer(payload.ns() == ns::disco_info ? room_info(room) : room_items(room, inside));
     }
     if (!set && payload.is("ping", ns::ping)) return step.answer({});

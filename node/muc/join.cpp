@@ -1,5 +1,7 @@
 // XEP-0045 §7.2 to §7.7, §7.14: entering, presence, nicknames, leaving
+#include <algorithm>
 #include <charconv>
+#include <deque>
 
 #include "base/ids.hpp"
 #include "base/text.hpp"
@@ -19,6 +21,12 @@ Element clean(const Element& presence) {
         out.add(*child);
     }
     return out;
+}
+
+/// Whether the nickname is not spelt as the client sent it: it was prepared (RFC 7622 §3.4).
+bool respelt(const Step& step, const std::string& nick) {
+    const auto sent = step.xml.attr("to");
+    return sent.substr(std::min(sent.find('/'), sent.size() - 1) + 1) != nick;
 }
 
 /// §7.2.14: how much of the past a client wants.
@@ -54,28 +62,38 @@ PastWanted past_wanted(const Element& x, Timestamp now) {
     return out;
 }
 
+/// A message of the past as the client that enters gets it.
+std::string past_text(const Step& step, const PastMessage& one) {
+    auto text = addressed(one.xml, step.input.from);
+    std::string delay = "<delay xmlns='urn:xmpp:delay' from='";
+    append_escaped(delay, step.room.jid.to_string(), true);
+    delay += "' stamp='" + format_time(one.at) + "'/>";
+    constexpr std::string_view close = "</message>";
+    text.insert(text.size() - close.size(), delay);
+    return text;
+}
+
+/// Of UTF-8.
+std::size_t characters(std::string_view text) {
+    return static_cast<std::size_t>(std::count_if(
+        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
 void send_past(Step& step, const Element& x) {
     const auto wanted = past_wanted(x, step.at);
     const auto& past = step.room.past;
-    auto first = past.end();
-    std::size_t count = 0, chars = 0;
-    while (first != past.begin() && count < wanted.stanzas) {
-        const auto& one = *std::prev(first);
-        if (wanted.since && one.at < *wanted.since) break;
-        if (wanted.chars - chars < one.xml.size()) break;
-        chars += one.xml.size();
-        ++count;
-        --first;
+    std::deque<std::string> texts;
+    std::size_t chars = 0;
+    for (auto one = past.rbegin(); one != past.rend() && texts.size() < wanted.stanzas; ++one) {
+        if (wanted.since && one->at < *wanted.since) break;
+        // What counts is the stanza as it is sent, its delay included.
+        auto text = past_text(step, *one);
+        const auto size = characters(text);
+        if (wanted.chars - chars < size) break;
+        chars += size;
+        texts.push_front(std::move(text));
     }
-    for (; first != past.end(); ++first) {
-        auto text = addressed(first->xml, step.input.from);
-        std::string delay = "<delay xmlns='urn:xmpp:delay' from='";
-        append_escaped(delay, step.room.jid.to_string(), true);
-        delay += "' stamp='" + format_time(first->at) + "'/>";
-        constexpr std::string_view close = "</message>";
-        text.insert(text.size() - close.size(), delay);
-        step.append(step.input.sid, make_bytes(std::move(text)));
-    }
+    for (auto& text : texts) step.append(step.input.sid, make_bytes(std::move(text)));
 }
 
 void send_subject(Step& step) {
@@ -103,10 +121,7 @@ void welcome(Step& step, const Occupant& self, const Element& x, bool created) {
     if (room.config.shows_jids) own.self_status.push_back(100);
     if (room.config.archived) own.self_status.push_back(170);
     if (created) own.self_status.push_back(201);
-    // The nickname is not spelt as the client sent it: it was prepared (RFC 7622 §3.4).
-    const auto sent = step.xml.attr("to");
-    if (sent.substr(std::min(sent.find('/'), sent.size() - 1) + 1) != self.nick)
-        own.self_status.push_back(210);
+    if (respelt(step, self.nick)) own.self_status.push_back(210);
     const auto text = step.presence(self, self, own, true).to_string(ns::client);
     step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
     send_past(step, x);
@@ -131,7 +146,7 @@ std::optional<StanzaError> refuse_join(Step& step, const std::string& nick, cons
         return StanzaError::conflict("the nickname is reserved");
     if (holder == nullptr && affiliation < Affiliation::admin &&
         room.occupants.size() >= room.config.max_users) {
-        return StanzaError::service_unavailable("the room is full");
+        return StanzaError("wait", "service-unavailable", "the room is full");
     }
     return std::nullopt;
 }
@@ -161,6 +176,8 @@ void join(Step& step, const std::string& nick, const Element& x) {
         return;
     }
     const auto bare = step.input.from.bare();
+    // §17.3: who asks for everything again has not left: its role stays what it was made.
+    const auto former_role = step.sender != nullptr ? std::optional(step.sender->role) : std::nullopt;
     // A client that comes again has forgotten what it knew; one whose full JID another session had has
     // replaced it.
     std::vector<std::string> former;
@@ -177,7 +194,7 @@ void join(Step& step, const std::string& nick, const Element& x) {
     if (occupant.sessions.empty()) {
         occupant.nick = nick;
         occupant.account = bare;
-        occupant.role = default_role(room.affiliation_of(bare), room.config.moderated);
+        occupant.role = former_role.value_or(room.entry_role(bare));
     }
     room.gone.erase(nick);
     occupant.sessions.push_back({step.input.sid, step.input.from, clean(step.xml)});
@@ -215,7 +232,9 @@ void change_nick(Step& step, const std::string& nick) {
     step.sender = &occupant;
     step.sender_session()->presence = clean(step.xml);
     step.save(occupant);
-    step.show(occupant, {});
+    About now;
+    if (respelt(step, nick)) now.self_status.push_back(210);
+    step.show(occupant, now);
 }
 
 void leave(Step& step, std::vector<int> status, const std::string& reason) {
@@ -254,6 +273,10 @@ void tell_gone(Step& step) {
     x.add(std::move(item));
     for (const auto* code : {"110", "307", "333"}) x.add(Element("status", ns::muc_user).set("code", code));
     presence.add(std::move(x));
+    if (step.room.exists) {
+        presence.add(
+            Element("occupant-id", ns::occupant_id).set("id", step.room.occupant_id(step.input.from.bare())));
+    }
     step.notice(step.input.sid, step.input.from, make_bytes(presence.to_string(ns::client)));
 }
 
@@ -287,7 +310,7 @@ bool is_join(const Element& stanza) {
     if (stanza.name() != "presence" || stanza.has_attr("type") || stanza.find("x", ns::muc) == nullptr)
         return false;
     const auto to = Jid::parse(stanza.attr("to"));
-    return to && to->is_full() && to->resource().size() <= max_nick;
+    return to && to->is_full() && is_visible(to->resource()) && to->resource().size() <= max_nick;
 }
 
 void decide_presence(Step& step) {
@@ -297,7 +320,7 @@ void decide_presence(Step& step) {
     if (type == "probe" && step.sender != nullptr) return tell_state(step);
     if (!type.empty()) return;  // subscriptions mean nothing to a room
     const std::string nick(step.to.resource());
-    if (nick.empty()) return step.refuse(StanzaError::jid_malformed("a nickname is needed"));
+    if (!is_visible(nick)) return step.refuse(StanzaError::jid_malformed("a nickname is needed"));
     if (nick.size() > max_nick) return step.refuse(StanzaError::not_acceptable("the nickname is too long"));
     const auto* x = step.xml.find("x", ns::muc);
     if (step.sender == nullptr) return x != nullptr ? join(step, nick, *x) : tell_gone(step);

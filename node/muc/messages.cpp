@@ -17,11 +17,20 @@ Element cleaned(const Step& step) {
     Element out = step.xml;
     out.remove_attr("to");
     out.set("from", step.room.occupant_jid(step.sender->nick).to_string());
-    const auto& room = step.room.jid.to_string();
+    // However it is spelt (XEP-0359 §3): who reads it may prepare it.
+    const auto is_room = [&](std::string_view text) {
+        const auto jid = Jid::parse(text);
+        return jid && *jid == step.room.jid;
+    };
+    // Nor an account's id: it gets the message from here without any other look at it (§5).
+    const auto is_ours = [&](std::string_view text) {
+        const auto jid = Jid::parse(text);
+        return jid && (*jid == step.room.jid || step.ctx.cluster().is_local_host(jid->domain()));
+    };
     out.remove_if([&](const Element& child) {
         return child.ns() == ns::occupant_id || child.ns() == ns::muc_user ||
-               (child.is("stanza-id", ns::sid) && child.attr("by") == room) ||
-               (child.is("delay", ns::delay) && child.attr("from") == room) ||
+               (child.is("stanza-id", ns::sid) && is_ours(child.attr("by"))) ||
+               (child.is("delay", ns::delay) && is_room(child.attr("from"))) ||
                child.ns() == "http://jabber.org/protocol/address";
     });
     out.add(Element("occupant-id", ns::occupant_id).set("id", step.room.occupant_id(step.sender->account)));
@@ -61,13 +70,37 @@ std::string stanza_id(const Step& step) {
         .substr(0, 32);
 }
 
+void add_stanza_id(const Step& step, Element& message, const std::string& id) {
+    message.add(Element("stanza-id", ns::sid).set("by", step.room.jid.to_string()).set("id", id));
+}
+
+/// Puts what was said into the archive, with who said it: that is taken out again for those who may not see
+/// it (XEP-0313 §6.1.2).
+void archive(Step& step, const std::string& id, std::string text) {
+    const auto& sender = *step.sender;
+    std::string about(sender_mark);
+    about += name_of(step.sender_affiliation());
+    about.append("' role='").append(name_of(sender.role)).append("' jid='");
+    append_escaped(about, step.input.from.to_string(), true);
+    about += "'/></x>";
+    constexpr std::string_view close = "</message>";
+    text.insert(text.size() - close.size(), about);
+    const auto from = step.room.occupant_jid(sender.nick);
+    step.batch.room_archive.push_back(
+        {step.room.id, ++step.room.hist, id, from, step.at, make_bytes(std::move(text))});
+}
+
 void change_subject(Step& step) {
     const auto role = step.sender->role;
     if (role < Role::moderator && !(step.room.config.change_subject && role >= Role::participant)) {
         return step.refuse(StanzaError::forbidden());
     }
     auto message = cleaned(step);
-    step.to_all(message.to_string(ns::client), stanza_id(step), true);
+    const auto id = stanza_id(step);
+    if (step.room.config.archived) add_stanza_id(step, message, id);
+    auto text = message.to_string(ns::client);
+    step.to_all(text, id, true);
+    if (step.room.config.archived && !step.room.stored.contains(id)) archive(step, id, std::move(text));
     message.add(Element("delay", ns::delay)
                     .set("from", step.room.jid.to_string())
                     .set("stamp", format_time(step.at)));
@@ -91,16 +124,12 @@ void groupchat(Step& step) {
     }
     const auto id = stanza_id(step);
     const bool kept = worth_keeping(message) && step.room.config.archived;
-    if (kept) message.add(Element("stanza-id", ns::sid).set("by", step.room.jid.to_string()).set("id", id));
+    if (kept) add_stanza_id(step, message, id);
     auto text = message.to_string(ns::client);
     step.to_all(text, id, true);
     // Its row was stored by an owner who died before the step was done: archive and history have it.
     const bool stored = step.room.stored.contains(id);
-    if (kept && !stored) {
-        const auto from = step.room.occupant_jid(step.sender->nick);
-        step.batch.room_archive.push_back(
-            {step.room.id, ++step.room.hist, id, from, step.at, make_bytes(text)});
-    }
+    if (kept && !stored) archive(step, id, text);
     if (has_body && !stored) step.room.remember(step.at, std::move(text));
 }
 
@@ -114,8 +143,14 @@ void private_message(Step& step) {
     auto message = cleaned(step);
     message.add(Element("x", ns::muc_user));
     const auto text = message.to_string(ns::client);
-    for (const auto& session : target->sessions)
+    const auto from = step.room.occupant_jid(step.sender->nick);
+    for (const auto& session : target->sessions) {
+        const auto account = step.ctx.accounts().find(session.jid.bare());
+        if (account && ModuleContext::blocks(*account, from)) {
+            return step.refuse(StanzaError::service_unavailable());  // XEP-0191 §3.3
+        }
         step.append(session.sid, make_bytes(addressed(text, session.jid)));
+    }
 }
 
 // ---- invitations (§7.8.2) ----
@@ -129,34 +164,17 @@ std::optional<StanzaError> invite(Step& step, const Element& request) {
     if (step.ctx.cluster().is_local_host(invitee.domain()) && !step.ctx.accounts().find(invitee))
         return StanzaError::item_not_found();
     const bool adds_member = room.config.members_only && room.affiliation_of(invitee) < Affiliation::member;
-    if (inviter < Affiliation::admin && step.sender->role < Role::moderator && !room.config.allow_invites) {
-        return StanzaError::forbidden();
-    }
+    // Into a room for members only invites who may edit its list, unless the owner lets everybody.
+    const bool rules =
+        inviter >= Affiliation::admin || (!room.config.members_only && step.sender->role == Role::moderator);
+    if (!rules && !room.config.invites_allowed()) return StanzaError::forbidden();
     if (adds_member && room.affiliation_of(invitee) == Affiliation::outcast)
         return StanzaError::not_allowed("he is banned");
     if (adds_member) step.set_affiliation(invitee, Affiliation::member, {}, {});
 
-    const auto reason = short_text(request, "reason", ns::muc_user);
-    Element out("invite", ns::muc_user);
-    out.set("from", step.input.from.bare().to_string());
-    if (!reason.empty()) out.add_text_child("reason", ns::muc_user, reason);
-    if (const auto* more = request.find("continue", ns::muc_user)) {
-        Element continued("continue", ns::muc_user);
-        if (more->has_attr("thread")) continued.set("thread", more->attr("thread"));
-        out.add(std::move(continued));
-    }
-    Element message("message", ns::client);
+    auto message =
+        invitation(step, short_text(request, "reason", ns::muc_user), request.find("continue", ns::muc_user));
     if (step.xml.has_attr("id")) message.set("id", step.xml.attr("id"));
-    Element x("x", ns::muc_user);
-    x.add(std::move(out));
-    Element direct("x", ns::conference);
-    direct.set("jid", room.jid.to_string());
-    if (!reason.empty()) direct.set("reason", reason);
-    if (!room.config.password.empty()) {
-        x.add_text_child("password", ns::muc_user, room.config.password);
-        direct.set("password", room.config.password);
-    }
-    message.add(std::move(x)).add(std::move(direct));
     step.ctx.cluster().route_from_service(message, room.jid, *who, step.batch);
     return std::nullopt;
 }
@@ -197,6 +215,7 @@ void voice(Step& step, const SubmittedForm& form) {
         auto* occupant = room.find(*nick);
         if (*allowed && occupant != nullptr && occupant->role == Role::visitor) {
             step.set_role(*occupant, Role::participant, {});
+            step.keep_role(*occupant);
         }
         return;
     }
@@ -276,7 +295,41 @@ std::vector<Jid> accounts_named(const Element& stanza) {
     return out;
 }
 
+Element invitation(const Step& step, const std::string& reason, const Element* more) {
+    const auto& room = step.room;
+    Element out("invite", ns::muc_user);
+    out.set("from", step.input.from.bare().to_string());
+    if (!reason.empty()) out.add_text_child("reason", ns::muc_user, reason);
+    if (more != nullptr) {
+        Element continued("continue", ns::muc_user);
+        if (more->has_attr("thread")) continued.set("thread", more->attr("thread"));
+        out.add(std::move(continued));
+    }
+    Element message("message", ns::client);
+    Element x("x", ns::muc_user);
+    x.add(std::move(out));
+    Element direct("x", ns::conference);
+    direct.set("jid", room.jid.to_string());
+    if (!reason.empty()) direct.set("reason", reason);
+    if (!room.config.password.empty()) {
+        x.add_text_child("password", ns::muc_user, room.config.password);
+        direct.set("password", room.config.password);
+    }
+    message.add(std::move(x)).add(std::move(direct));
+    return message;
+}
+
+void without_sender(std::string& xml) {
+    constexpr std::string_view close = "</x></message>";
+    const auto at = xml.rfind(sender_mark);
+    // It is the last that a message has; what a client sent lies deeper or before the room's stanza-id.
+    if (at == std::string::npos || xml.find(close, at) != xml.size() - close.size()) return;
+    xml.replace(at, xml.size() - at, "</message>");
+}
+
 void decide_message(Step& step) {
+    // §17.2: a room that is not set up yet is not there for others.
+    if (step.room.config.locked && step.sender == nullptr) return step.refuse(StanzaError::item_not_found());
     switch (message_type(step.xml)) {
         case MessageType::groupchat:
             return groupchat(step);

@@ -29,6 +29,9 @@ MucModule::MucModule(ModuleContext& ctx) : ctx_(ctx) {
     ctx.hooks().identity(target, {"conference", "text", "Rooms"});
     ctx.feature(target, ns::muc);
     ctx.feature(target, ns::rsm);
+    // What all rooms have.
+    ctx.feature(target, "http://jabber.org/protocol/muc#stable_id");
+    ctx.feature(target, ns::occupant_id);
     ctx.decide_get(target, QName{std::string(ns::disco_info), "query"}, this, &MucModule::service_info);
     ctx.on_get(target, QName{std::string(ns::disco_items), "query"}, this, &MucModule::service_items);
     ctx.decide_get(target, QName{std::string(ns::ping), "ping"}, this, &MucModule::service_ping);
@@ -73,6 +76,14 @@ awaitable<IqResult> MucModule::service_items(IqRequest& request) {
             const auto [end, error] = std::from_chars(max.data(), max.data() + max.size(), count);
             if (error != std::errc{} || end != max.data() + max.size())
                 co_return StanzaError::bad_request("max is no number");
+        }
+        std::size_t index = 0;
+        const auto wanted = set->child_text("index", ns::rsm);
+        if (!wanted.empty()) {
+            const auto [end, error] = std::from_chars(wanted.data(), wanted.data() + wanted.size(), index);
+            if (error != std::errc{} || end != wanted.data() + wanted.size())
+                co_return StanzaError::bad_request("index is no number");
+            first = std::min(index, rooms.size());
         }
         const auto place = [&](const std::string& jid) {
             return static_cast<std::size_t>(
@@ -188,6 +199,7 @@ awaitable<MucModule::Loaded> MucModule::load(LivePtr live) {
             if (!page) co_return Loaded::later;
             for (auto& item : page->items) {
                 room.stored.insert(item.stanza_id);
+                muc::without_sender(item.xml);
                 if (item.xml.find("<body") != std::string::npos) room.remember(item.at, std::move(item.xml));
             }
         }
@@ -344,8 +356,13 @@ void MucModule::decide(const LivePtr& live, muc::Step& step) {
         // Who leaves a room that is no more is not told so twice.
         const auto type = step.xml.attr("type");
         if (step.xml.name() != "presence") {
-            step.refuse(is_room(room.jid) ? StanzaError::item_not_found()
-                                          : StanzaError::service_unavailable());
+            // XEP-0410 §3.3: item-not-found would tell that only the nickname has changed.
+            const auto* payload = step.xml.first_element();
+            const bool self_ping = step.xml.name() == "iq" && type == "get" && step.to.is_full() &&
+                                   payload != nullptr && payload->is("ping", ns::ping);
+            step.refuse(!is_room(room.jid) ? StanzaError::service_unavailable()
+                        : self_ping ? StanzaError("cancel", "not-acceptable", "you are not in the room")
+                                    : StanzaError::item_not_found());
         } else if (type.empty() && step.to.is_bare()) {
             step.refuse(StanzaError::jid_malformed("a nickname is needed"));
         } else if (type.empty()) {

@@ -90,9 +90,10 @@ TEST_CASE("who may change an affiliation", "[muc][xep0045-5.2.1]") {
     CHECK(refusal(A::admin, A::outcast, A::none) == "allowed");
     CHECK(refusal(A::admin, A::none, A::member) == "allowed");
     CHECK(refusal(A::admin, A::admin, A::outcast) == "not-allowed");
-    CHECK(refusal(A::admin, A::owner, A::none) == "not-allowed");
+    CHECK(refusal(A::admin, A::owner, A::outcast) == "not-allowed");
+    CHECK(refusal(A::admin, A::owner, A::none) == "forbidden");
     CHECK(refusal(A::admin, A::member, A::admin) == "forbidden");
-    CHECK(refusal(A::admin, A::admin, A::owner, true) == "not-allowed");
+    CHECK(refusal(A::admin, A::admin, A::owner, true) == "forbidden");
     CHECK(refusal(A::admin, A::admin, A::none, true) == "allowed");
     CHECK(refusal(A::owner, A::owner, A::none, true) == "allowed");
     CHECK(refusal(A::owner, A::owner, A::outcast, true) == "conflict");

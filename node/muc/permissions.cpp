@@ -50,7 +50,10 @@ std::optional<StanzaError> refuse_role(const Standing& actor, const Standing& ta
     if (role == Role::moderator && !is_admin) return StanzaError::forbidden();
     if (role == target.role) return std::nullopt;  // a list may name those who are on it already (§9.8)
     if (target.affiliation > actor.affiliation) return StanzaError::not_allowed();
-    if (role == Role::none) return std::nullopt;
+    // §5.1.3: a moderator is kicked by an admin or owner only.
+    if (role == Role::none)
+        return target.role == Role::moderator && !is_admin ? std::optional(StanzaError::not_allowed())
+                                                           : std::nullopt;
     if (target.role == Role::moderator && !is_admin) return StanzaError::forbidden();
     if (role < target.role && target.affiliation >= Affiliation::admin) return StanzaError::not_allowed();
     // §8.4: voice is not taken from somebody at or above the moderator's own level.
@@ -71,8 +74,10 @@ std::optional<StanzaError> refuse_affiliation(Affiliation actor, Affiliation tar
     if (self && wanted == Affiliation::outcast) return StanzaError::conflict("nobody bans himself");
     if (self && wanted <= actor) return std::nullopt;
     if (actor == Affiliation::owner) return std::nullopt;
-    if (target >= Affiliation::admin) return StanzaError::not_allowed();
-    if (wanted >= Affiliation::admin) return StanzaError::forbidden();
+    // §9.1: a ban of somebody above is not allowed; all else about owners and admins is the owners' (§10.3 to
+    // §10.8).
+    if (target >= Affiliation::admin && wanted == Affiliation::outcast) return StanzaError::not_allowed();
+    if (target >= Affiliation::admin || wanted >= Affiliation::admin) return StanzaError::forbidden();
     return std::nullopt;
 }
 

@@ -19,7 +19,8 @@ bool may_register(const Step& step) {
 
 const std::string* nick_of(const Step& step) {
     const auto held = step.room.affiliates.find(step.input.from.bare());
-    return held == step.room.affiliates.end() || held->second.nick.empty() ? nullptr : &held->second.nick;
+    if (held == step.room.affiliates.end() || held->second.affiliation < Affiliation::member) return nullptr;
+    return held->second.nick.empty() ? nullptr : &held->second.nick;
 }
 
 }  // namespace
@@ -69,7 +70,7 @@ void registration_set(Step& step, const Element& query) {
     const auto wanted = form->first("muc#register_roomnick").value_or("");
     const auto full = wanted.empty() ? std::nullopt : std::optional(room.jid.with_resource(wanted));
     if (!full) return step.refuse(StanzaError::bad_request("a nickname is needed"));
-    if (!*full || (*full)->resource().size() > max_nick)
+    if (!*full || !is_visible((*full)->resource()) || (*full)->resource().size() > max_nick)
         return step.refuse(StanzaError::not_acceptable("the nickname is not acceptable"));
     const std::string nick((*full)->resource());
     const auto* holder = room.holder_of(nick);

@@ -85,6 +85,13 @@ Affiliation Room::affiliation_of(const Jid& who) const {
     return it == affiliates.end() ? Affiliation::none : it->second.affiliation;
 }
 
+Role Room::entry_role(const Jid& bare) const {
+    const auto standard = default_role(affiliation_of(bare), config.moderated);
+    if (!config.moderated || standard >= Role::moderator) return standard;
+    const auto kept = config.kept_roles.find(bare.to_string());
+    return kept == config.kept_roles.end() ? standard : kept->second;
+}
+
 std::size_t Room::owners() const {
     std::size_t count = 0;
     for (const auto& [who, one] : affiliates) count += one.affiliation == Affiliation::owner ? 1 : 0;

@@ -71,6 +71,8 @@ public:
     void remember_gone(const std::string& nick, Timestamp at);
 
     Affiliation affiliation_of(const Jid& jid) const;  ///< of the bare JID, else of its domain
+    /// The role with which it enters: that of its affiliation, unless a moderator gave it or took its voice.
+    Role entry_role(const Jid& bare) const;
     std::size_t owners() const;
     Occupant* find(const std::string& nick);
     Occupant* find_account(const Jid& bare);

@@ -174,6 +174,20 @@ void Step::set_role(Occupant& occupant, Role role, const About& what) {
     if (was_shown && !room.shows(occupant)) hide(occupant);
 }
 
+void Step::keep_role(const Occupant& occupant) {
+    auto& kept = room.config.kept_roles;
+    const auto who = occupant.account.to_string();
+    const bool voice = occupant.role == Role::visitor || occupant.role == Role::participant;
+    if (!room.config.moderated || !voice) return;
+    if (occupant.role == default_role(room.affiliation_of(occupant.account), true)) {
+        if (kept.erase(who) == 0) return;
+    } else {
+        if (kept.size() >= max_kept_roles && !kept.contains(who)) return;
+        kept[who] = occupant.role;
+    }
+    save_room();
+}
+
 // ---- state ----
 
 void Step::save(const Occupant& occupant) {

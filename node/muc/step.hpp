@@ -67,6 +67,8 @@ public:
     /// Others lose sight of an occupant who stays.
     void hide(const Occupant& about);
     void set_role(Occupant& occupant, Role role, const About& what);
+    /// Keeps the role for the next visit, if voice is what it is about.
+    void keep_role(const Occupant& occupant);
 
     // ---- state ----
     void save_room() { room_changed_ = true; }
@@ -106,6 +108,15 @@ Element reserved_nick(const Step& step);
 void change_affiliation(Step& step, const Jid& who, Affiliation affiliation, const std::string& nick,
                         const std::string& reason, const std::string& actor);
 void owner_set(Step& step, const Element& query);
+
+/// What a room sends to somebody whom the sender invites (§7.8.2, §9.5). `more`: the `<continue/>`, if any.
+Element invitation(const Step& step, const std::string& reason, const Element* more = nullptr);
+
+/// With what the archive begins what it keeps about the sender of a message; it is the last in it.
+inline constexpr std::string_view sender_mark =
+    "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='";
+/// Takes that out: the message as it was sent to all.
+void without_sender(std::string& xml);
 
 /// Accounts that a stanza names and that have to be in memory before it is decided on.
 std::vector<Jid> accounts_named(const Element& stanza);

@@ -194,11 +194,15 @@ awaitable<void> C2sConnection::bound(Element element) {
                 co_return;
             }
         }
+        // RFC 6120 §8.1.5: who gets it does not know the language of this stream.
+        if (!lang_.empty() && !element.has_attr("xml:lang")) element.set("xml:lang", lang_);
         context_->router.receive(session, std::move(element));
         co_return;
     }
     if (space == ns::sm) {
-        if (element.name() == "r") {
+        if (!session->sm && element.name() != "enable") {
+            sm_failed("unexpected-request", false, 0);
+        } else if (element.name() == "r") {
             context_->router.ack_requested(session);
         } else if (element.name() == "a") {
             const auto text = element.attr("h");

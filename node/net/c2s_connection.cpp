@@ -16,6 +16,12 @@ namespace hexad {
 
 using namespace asio::experimental::awaitable_operators;
 
+namespace {
+
+constexpr std::size_t max_lang = 35;  ///< RFC 5646 §4.4.1: no language tag needs more
+
+}  // namespace
+
 awaitable<void> C2sConnection::serve(StreamSocket socket, bool direct_tls,
                                      std::shared_ptr<C2sContext> context) {
     C2sConnection connection(std::move(socket), context);
@@ -182,11 +188,8 @@ awaitable<void> C2sConnection::handle(StanzaParser::Event event) {
         case StanzaParser::Kind::footer:
             peer_closed_ = true;
             if (!closing_) {
-                // What the client sent is finished before its session ends; the answer to its close waits for
-                // nothing.
-                stream_.send("</stream:stream>");
-                closing_ = true;
-                finished_.cancel();
+                co_await finish_answers();
+                end_politely();
             }
             break;
         case StanzaParser::Kind::error:
@@ -195,15 +198,36 @@ awaitable<void> C2sConnection::handle(StanzaParser::Event event) {
     }
 }
 
-void C2sConnection::send_header(std::string_view to) {
+/// RFC 6120 §4.4: what the client asked before its close is answered before ours. A store that is away does
+/// not hold it up for long.
+awaitable<void> C2sConnection::finish_answers() {
+    const auto session = session_;
+    asio::steady_timer pause(stream_.get_executor());
+    const auto until = SteadyClock::now() + seconds(1);
+    while (!closing_ && session && session->wire == this && !session->answered() &&
+           SteadyClock::now() < until) {
+        pause.expires_after(milliseconds(2));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
+}
+
+void C2sConnection::end_politely() {
+    if (closing_) return;
+    stream_.send("</stream:stream>");
+    closing_ = true;
+    finished_.cancel();
+}
+
+/// `initiator`: the `from` of the client's header. An address that is none is not given back.
+void C2sConnection::send_header(std::string_view initiator) {
     header_sent_ = true;
     std::string text = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='";
     text += ns::streams;
     text += "' version='1.0' xml:lang='en' id='" + random_id(16) + '\'';
-    if (!host_.empty()) text += " from='" + host_ + '\'';
-    if (!to.empty()) {
+    text += " from='" + host_ + '\'';  // empty in front of host-unknown (RFC 6120 §4.9.1.2)
+    if (const auto to = Jid::parse(initiator)) {
         text += " to='";
-        append_escaped(text, to, true);
+        append_escaped(text, to->bare().to_string(), true);
         text += '\'';
     }
     text += '>';
@@ -230,6 +254,8 @@ awaitable<void> C2sConnection::on_header(const Element& header, const std::strin
         co_return;
     }
     send_header(header.attr("from"));
+    const auto lang = header.attr("xml:lang");
+    lang_ = lang.size() <= max_lang ? lang : std::string_view{};
     if (content_ns != ns::client) {
         fail("invalid-namespace");
         co_return;
@@ -277,6 +303,11 @@ void C2sConnection::send_features() {
 }
 
 awaitable<void> C2sConnection::on_element(Element element) {
+    // RFC 6120 §4.9.1.1: there is nothing to say to it but the end of the stream.
+    if (element.is("error", ns::streams)) {
+        end_politely();
+        co_return;
+    }
     if (canary_) {
         element.ns() == ns::sasl ? canary_sasl(element) : canary_stanza(std::move(element));
     } else if (step_ == Step::bound) {

@@ -55,7 +55,9 @@ private:
     void canary_sasl(const Element& element);
     void canary_stanza(Element element);
     void send_features();
-    void send_header(std::string_view to);
+    void send_header(std::string_view initiator);
+    awaitable<void> finish_answers();
+    void end_politely();
     void fail(std::string_view condition, std::string_view text = {});
     void sm_failed(std::string_view condition, bool has_h, std::uint64_t h);
     void authenticated_limits();
@@ -67,7 +69,8 @@ private:
     Step step_ = Step::header;
     std::string id_;
     std::string host_;
-    Jid account_;  ///< after authentication
+    std::string lang_;  ///< of the client's stream
+    Jid account_;       ///< after authentication
     std::unique_ptr<SaslSession> sasl_;
     bool canary_ = false;  ///< another node's: no session, not counted
     /// Outlives its stream in what waits for a commit.

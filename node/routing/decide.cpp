@@ -150,6 +150,8 @@ void Router::message_to_account(const Stanza& stanza, SessionState* sender, cons
         if (type != MessageType::headline) bounce(StanzaError::service_unavailable());
         return;
     }
+    // A room is not told: it may be one among many senders (XEP-0191 §3.3).
+    if (sender == nullptr && ModuleContext::blocks(*recipient, stanza.from)) return;
     const auto* route = routes_.find(bare);
     batch.checks.push_back({bare, route == nullptr ? 0 : route->version});
 
@@ -187,7 +189,11 @@ void Router::message_to_account(const Stanza& stanza, SessionState* sender, cons
     Element xml = stanza.xml;
     const bool lasting = is_lasting(xml, type);
     MessageToAccount event{stanza, xml, *recipient, sender, stanza_id, at, targets, offline, batch};
+    const auto waiting = batch.offline.size();
     hooks_.run(event);
+    // §8.5.2.2.1, §8.5.3.2.1: what nobody gets and may not wait is not lost without a word.
+    if (offline && lasting && targets.empty() && batch.offline.size() == waiting)
+        bounce(StanzaError::service_unavailable());
 
     const bool keep = (type == MessageType::normal || type == MessageType::chat) && !no_store(xml);
     Bytes bytes;
@@ -331,6 +337,16 @@ bool Router::decide_iq(Stanza& stanza, const SessionPtr& session,
 
 awaitable<void> Router::answer(IqAnswer handler, IqRequest request, SessionPtr session,
                                std::shared_ptr<Session::Input> input, Element request_xml) {
+    // RFC 6120 §10.1: what this client sent before is safe by the time that the store is asked, unless that is
+    // what the store or Redis are away for.
+    for (const auto patience = SteadyClock::now() + seconds(2); SteadyClock::now() < patience;) {
+        const auto& inputs = session->inputs;
+        // Over; or decided again, which answers it then.
+        if (session->finished || std::ranges::find(inputs, input) == inputs.end()) co_return;
+        if (inputs.front() == input) break;
+        asio::steady_timer pause(io_, milliseconds(1));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+    }
     IqResult result = StanzaError::internal_server_error();
     try {
         result = co_await handler(request);

@@ -250,12 +250,18 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     if (!session) co_return co_await how_it_ends(sid, bare, false);
     if (session->state.account->jid != bare || !session->resumable) co_return not_found;
     if (session->closing) co_return co_await how_it_ends(sid, bare, true);
+    if (!session->restored && !session->may_be_acknowledged(h))
+        co_return SessionRefusal{"modify", "bad-request", 0, false};
     // The old stream reads no more; what it brought is finished, so that the counter given to the client is
-    // exact.
-    if (auto* old = session->wire) {
+    // exact. Should this resumption come to nothing, the session waits for another one, as after any loss.
+    const auto end_stream = [&session] {
+        auto* old = session->wire;
         session->detach();
+        session->phase = SessionPhase::detached;
+        session->until = wall_now() + session->window;
         old->end("conflict", "resumed on another stream");
-    }
+    };
+    if (session->wire != nullptr) end_stream();
     for (int i = 0; i < 3000 && !session->closing; ++i) {
         if (session->unread.empty() && session->inputs.empty()) {
             if (session->in_safe >= session->in_read) break;
@@ -269,9 +275,6 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
     }
     if (session->in_safe < session->in_read)
         co_return SessionRefusal{"wait", "resource-constraint", 0, false};
-    if (static_cast<std::int32_t>(session->sent_count() - h) < 0 && !session->restored) {
-        co_return SessionRefusal{"modify", "bad-request", 0, false};
-    }
     claim_begins(sid);
     auto claimed = co_await log_.claim(sid, session->state.account->id, options_.node);
     // Another node claimed it in between, or its end has begun here: this claim is the later one, and what is
@@ -298,10 +301,8 @@ awaitable<Result<SessionPtr, SessionRefusal>> Router::resume(std::string sid, Ji
         session->state.epoch = claimed->record.epoch;  // under which it ends
         co_return co_await how_it_ends(sid, bare, true);
     }
-    if (auto* other = session->wire) {  // a second resume came in while we waited: the later one wins
-        session->detach();
-        other->end("conflict", "resumed on another stream");
-    }
+    // A second resume came in while we waited: the later one wins.
+    if (session->wire != nullptr) end_stream();
     session->state.epoch = claimed->record.epoch;
     if (session->restored) {
         session->restore(*claimed);

@@ -17,11 +17,12 @@ std::string addressed(std::string_view presence, const Jid& to) {
     return out;
 }
 
+/// `watcher`: one resource of a contact.
 bool hidden(const RouteEntry& entry, const Jid& watcher) {
-    for (const auto& jid : entry.hidden_from) {
-        if (jid == watcher || (jid.local().empty() && jid.domain() == watcher.domain())) return true;
-    }
-    return false;
+    return std::ranges::any_of(entry.hidden_from, [&](const Jid& jid) {
+        if (jid.is_full()) return jid == watcher;
+        return jid.bare_view() == watcher.bare_view() || jid.bare_view() == watcher.domain();
+    });
 }
 
 /// RFC 6121 §4.7.2.3: an integer between -128 and 127.
@@ -68,12 +69,14 @@ void Router::broadcast_presence(Stanza& stanza, const SessionPtr& session, Batch
     if (stanza.type() == "unavailable") {
         session->inherits_presence = false;
         if (!state.available) {
-            take_back_directed(state, batch);
+            take_back_directed(state, batch, &stanza.xml);
             return;
         }
         state.broadcast = stanza.xml.to_string(ns::client);
+        // §4.5.2: the resource itself sees it too, while it still counts as available.
+        send_to_self(session, addressed(state.broadcast, state.jid), EntryKind::transient, false, batch);
         ResourceUnavailable event{state, stanza.xml.child_text("status", ns::client), batch};
-        take_back_directed(state, batch);
+        take_back_directed(state, batch, &stanza.xml);
         state.available = false;
         state.presence.clear();
         state.priority = 0;
@@ -143,9 +146,12 @@ void Router::directed_presence(Stanza& stanza, const SessionPtr& session, Batch&
     batch.notices.push_back(std::move(notice));
 }
 
-void Router::take_back_directed(SessionState& state, Batch& batch) {
+void Router::take_back_directed(SessionState& state, Batch& batch, const Element* said) {
+    // §4.6.3: it is *that* unavailable presence which goes to them.
     const auto unavailable = [&](const Jid& to) {
-        return make_bytes(make_presence(state.jid, to, "unavailable").to_string(ns::client));
+        auto presence = said != nullptr ? *said : make_presence(state.jid, {}, "unavailable");
+        presence.set("to", to.to_string());
+        return make_bytes(presence.to_string(ns::client));
     };
     for (const auto& to : state.directed) {
         if (to.local().empty() || !is_local_host(to.domain())) continue;
@@ -182,10 +188,10 @@ void Router::take_back_directed(SessionState& state, Batch& batch) {
 void Router::probe(const Stanza& stanza, const SessionPtr& session, Batch& batch) {
     if (!is_local_host(stanza.to.domain()) || stanza.to.local().empty()) return;
     const auto contact = accounts_.find(stanza.to.bare());
-    if (!contact || ModuleContext::blocks(*contact, stanza.from)) return;
-    if (!ModuleContext::subscribed(*contact, stanza.from)) {
-        // RFC 6121 §4.3.2: no subscription is answered as if there was none to be had.
-        auto reply = make_presence(contact->jid, session->state.jid, "unsubscribed");
+    if (contact && ModuleContext::blocks(*contact, stanza.from)) return;
+    if (!contact || !ModuleContext::subscribed(*contact, stanza.from)) {
+        // RFC 6121 §4.3.2: no account, or no subscription, is answered as if there was none to be had.
+        auto reply = make_presence(stanza.to.bare(), session->state.jid, "unsubscribed");
         send_to_self(session, reply.to_string(ns::client), EntryKind::transient, false, batch);
         return;
     }
@@ -207,9 +213,9 @@ void Router::probe(const Stanza& stanza, const SessionPtr& session, Batch& batch
 
 void Router::fan_out(const RouteChange& change) {
     if (change.broadcast.empty()) return;
-    const auto send_to = [&](const Jid& bare, const Jid* except_hidden) {
+    const auto send_to = [&](const Jid& bare) {
         const auto* route = routes_.find(bare);
-        if (route == nullptr || (except_hidden != nullptr && hidden(change.entry, bare))) return;
+        if (route == nullptr) return;
         Bytes bytes;
         for (const auto& entry : route->sessions) {
             if (!entry.available || entry.node != options_.node) continue;
@@ -219,15 +225,16 @@ void Router::fan_out(const RouteChange& change) {
                 session->push(make_bytes(addressed(change.broadcast, entry.jid)));
                 continue;
             }
+            if (hidden(change.entry, entry.jid)) continue;
             if (bytes == nullptr) bytes = make_bytes(addressed(change.broadcast, bare));
             session->push(bytes);
         }
     };
-    send_to(change.account, nullptr);
+    send_to(change.account);
     const auto watchers = accounts_.watchers(change.account);
     for (auto* watcher : watchers) {
         if (watcher->jid == change.account || ModuleContext::blocks(*watcher, change.entry.jid)) continue;
-        send_to(watcher->jid, &change.account);
+        send_to(watcher->jid);
     }
 }
 
@@ -237,17 +244,21 @@ void Router::greet(const SessionPtr& session, bool again) {
         const auto* route = routes_.find(bare);
         if (route == nullptr) return;
         for (const auto& entry : route->sessions) {
-            if (!entry.available || hidden(entry, account.jid)) continue;
+            if (!entry.available) continue;
+            const bool own = bare == account.jid;
+            if (!own && (hidden(entry, session->state.jid) || ModuleContext::blocks(account, entry.jid)))
+                continue;
             if (entry.sid == session->state.sid && !again) continue;  // its own comes with the route change
             session->push(make_bytes(addressed(entry.presence, account.jid)));
         }
     };
     show(account.jid);
     for (const auto& [jid, item] : account.roster) {
-        if (item.has_to() && !ModuleContext::blocks(account, jid)) show(jid.bare());
+        if (item.has_to()) show(jid.bare());
     }
     for (const auto& [jid, item] : account.roster) {
-        if (!item.pending_in.empty()) session->push(make_bytes(item.pending_in));
+        if (!item.pending_in.empty() && !ModuleContext::blocks(account, jid))
+            session->push(make_bytes(item.pending_in));
     }
     ResourceAvailable event{session->state};
     hooks_.run(event);

@@ -153,6 +153,8 @@ void Router::decide(const SessionPtr& session, Element xml) {
         // A room tells who enters when his nickname was prepared (status 210): it sees what was sent.
         const bool enters = stanza.kind == StanzaKind::presence && !is_local_host(stanza.to.domain());
         if (!enters) stanza.xml.set("to", stanza.to.to_string());
+    } else {
+        stanza.xml.remove_attr("to");  // an empty one says as much
     }
     StanzaFromClient event{session->state, stanza, input->batch, std::nullopt};
     if (hooks_.run(event) == Verdict::handled) {

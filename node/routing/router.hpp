@@ -159,7 +159,8 @@ private:
     void fan_out(const RouteChange& change);
     /// The presence of everybody the session sees; `again`: after a resume that may have missed its own.
     void greet(const SessionPtr& session, bool again = false);
-    void take_back_directed(SessionState& state, Batch& batch);
+    /// `said`: the unavailable presence that the client sent, if it sent one.
+    void take_back_directed(SessionState& state, Batch& batch, const Element* said = nullptr);
 
     // deliver.cpp: committed effects
     void reserve_numbers(Batch& batch, std::vector<Session::SlotPtr>& slots);

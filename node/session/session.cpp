@@ -29,12 +29,16 @@ void Session::counted(std::uint64_t safe) {
 void Session::answer_ack() {
     if (wire == nullptr) return;
     ack_wanted_ = in_safe < ack_target_;
-    wire->send("<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(h()) + "'/>");
+    // XEP-0198 §4: each request has its answer, though several wait for the same commit.
+    const auto answer = "<a xmlns='urn:xmpp:sm:3' h='" + std::to_string(h()) + "'/>";
+    const auto asked = std::max<std::size_t>(1, std::exchange(acks_asked_, 0));
+    for (std::size_t i = 0; i < asked && wire != nullptr; ++i) wire->send(answer);
 }
 
 bool Session::client_asks_ack() {
     ack_target_ = in_read;
     ack_wanted_ = true;
+    ++acks_asked_;
     if (in_safe < in_read) return false;
     answer_ack();
     return true;
@@ -280,6 +284,7 @@ void Session::attach(Wire& w) {
     phase = SessionPhase::attached;
     asked_ = false;
     ack_wanted_ = false;
+    acks_asked_ = 0;
 }
 
 void Session::enable() {
@@ -348,11 +353,9 @@ void Session::pop_front_acknowledged(std::size_t count) {
 
 bool Session::acknowledged(std::uint32_t h) {
     asked_ = false;
+    if (!may_be_acknowledged(h)) return false;
     const std::uint32_t fresh = h - acked_number_;
-    if (fresh > sent_number_ - acked_number_) {
-        // An old acknowledgement that arrives late is no fault; one for stanzas never sent is.
-        return static_cast<std::int32_t>(fresh) < 0;
-    }
+    if (fresh > sent_number_ - acked_number_) return true;  // it is late: a later one came before it
     fail_point("acknowledged");
     acked_number_ = h;
     pop_front_acknowledged(fresh);

@@ -150,6 +150,10 @@ public:
     bool client_asks_ack();
     void answer_ack();
     bool ack_wanted() const { return ack_wanted_; }
+    /// Nothing that the client sent waits, and all that is to be written is.
+    bool answered() const {
+        return unread.empty() && inputs.empty() && !ack_wanted_ && (!settled_ || written_ == slots_.size());
+    }
 
     // ---- output ----
     /// Writes an unlogged stanza behind what is queued.
@@ -205,6 +209,11 @@ public:
     void enable();
     /// `<a h=…/>`; false: h is more than was sent.
     bool acknowledged(std::uint32_t h);
+    /// Whether so many stanzas were sent.
+    bool may_be_acknowledged(std::uint32_t h) const {
+        // An old acknowledgement that arrives late is no fault; one for stanzas never sent is.
+        return h - acked_number_ <= sent_number_ - acked_number_ || h < acked_number_;
+    }
     std::uint32_t sent_count() const { return sent_number_; }
     /// Once a second while something is unacknowledged: asks for an acknowledgement, passes acknowledgements
     /// on to the log, counts what a stream without XEP-0198 has written. False: nothing left to do.
@@ -247,6 +256,7 @@ private:
     bool settled_ = true;
     bool ack_wanted_ = false;
     std::uint64_t ack_target_ = 0;     ///< what the client wants covered
+    std::size_t acks_asked_ = 0;       ///< `<r/>` of the client without an answer
     bool asked_ = false;               ///< an `<r/>` of ours is under way
     std::uint64_t ack_position_ = 0;   ///< log position covered by acknowledgements
     std::uint64_t ack_passed_ = 0;     ///< … and told to the log

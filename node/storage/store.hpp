@@ -28,8 +28,11 @@ struct ArchiveQuery {
     std::optional<Timestamp> end;
     std::optional<std::string> after_id;   ///< RSM; empty string = from the beginning
     std::optional<std::string> before_id;  ///< RSM; empty string = from the end
-    std::vector<std::string> ids;          ///< urn:xmpp:mam:2#extended
-    std::size_t limit = 50;                ///< entries, 1 to 250; 0 = only the count
+    /// What follows is a filter like `start` and `end` (urn:xmpp:mam:2#extended).
+    std::optional<std::string> newer_than;  ///< the form's after-id
+    std::optional<std::string> older_than;  ///< the form's before-id
+    std::vector<std::string> ids;
+    std::size_t limit = 50;  ///< entries, 1 to 250; 0 = only the count
 };
 
 struct ArchiveItem {
@@ -44,7 +47,7 @@ struct ArchivePage {
     bool complete = false;          ///< nothing beyond this page in the direction asked
     std::uint64_t count = 0;        ///< entries that match the filter without paging
     std::uint64_t first_index = 0;  ///< how many matching entries come before items[0]
-    bool id_not_found = false;  ///< after_id, before_id or one of ids is not in the archive: item-not-found
+    bool id_not_found = false;      ///< an id that the query names is not in the archive: item-not-found
 };
 
 struct ArchiveSpan {

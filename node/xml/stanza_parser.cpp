@@ -8,6 +8,7 @@
 
 #include <expat.h>
 
+#include "base/text.hpp"
 #include "xml/parser_memory.hpp"
 
 namespace hexad {
@@ -137,6 +138,7 @@ struct StanzaParser::Impl {
     void end_element();
     void characters(std::string_view text);
 
+    bool breaks_utf8() const;
     std::size_t position() const { return static_cast<std::size_t>(XML_GetCurrentByteIndex(parser.get())); }
     std::size_t end_position() const {
         return position() + static_cast<std::size_t>(XML_GetCurrentByteCount(parser.get()));
@@ -280,7 +282,22 @@ void StanzaParser::Impl::characters(std::string_view text) {
 
 void StanzaParser::Impl::push(const char* data, std::size_t size) {
     fed += size;
-    if (!parser.parse(data, size) && !ended && !renewing) fail(to_error(XML_GetErrorCode(parser.get())));
+    if (parser.parse(data, size) || ended || renewing) return;
+    fail(breaks_utf8() ? XmlError::bad_encoding : to_error(XML_GetErrorCode(parser.get())));
+}
+
+/// Expat calls both an invalid token: a byte that is no UTF-8, and a character that XML has no place for.
+bool StanzaParser::Impl::breaks_utf8() const {
+    if (XML_GetErrorCode(parser.get()) != XML_ERROR_INVALID_TOKEN) return false;
+    int at = 0;
+    int size = 0;
+    const char* input = XML_GetInputContext(parser.get(), &at, &size);
+    if (input == nullptr || at < 0 || at >= size) return false;
+    const auto rest =
+        std::string_view(input, static_cast<std::size_t>(size)).substr(static_cast<std::size_t>(at));
+    const auto lead = static_cast<unsigned char>(rest.front());
+    const std::size_t length = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    return !is_utf8(rest.substr(0, length));
 }
 
 /// Limits on what is still incomplete: nobody holds memory by never closing a tag or a stanza.

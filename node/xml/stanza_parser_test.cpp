@@ -89,13 +89,18 @@ TEST_CASE("what RFC 6120 restricts ends the stream", "[xml][rfc6120-11.1]") {
 TEST_CASE("what is not well-formed ends the stream", "[xml][rfc6120-4.9.3.13]") {
     for (const auto* bad :
          {"</a>", "<a></b>", "<a b='1' b='2'/>", "<a b=1/>", "<p:a/>", "<a p:b='1'/>", "<a><</a>",
-          "<a>\xff</a>", "<a>\xc0\xaf</a>", "<a>&#0;</a>", "<a>&#xFFFF;</a>", "<a>]]></a>",
-          "<?xml version='1.0'?>", "<a xmlns:x='u' xmlns:y='u' x:b='1' y:b='2'/>", "<a xmlns:p=''/>"})
+          "<a>&#0;</a>", "<a>&#xFFFF;</a>", "<a>]]></a>", "<?xml version='1.0'?>",
+          "<a xmlns:x='u' xmlns:y='u' x:b='1' y:b='2'/>", "<a xmlns:p=''/>"})
         CHECK(error_of(head + bad) == XmlError::not_well_formed);
     CHECK(error_of("\xef\xbb\xbf" + head) == XmlError::not_well_formed);
     CHECK(error_of("hello") == XmlError::not_well_formed);
     CHECK(error_of("<?xml version='1.1'?><stream:stream>") == XmlError::not_well_formed);
     CHECK(error_of("GET / HTTP/1.1\r\n\r\n") == XmlError::not_well_formed);
+}
+
+TEST_CASE("bytes that are no UTF-8 are a bad encoding", "[xml][rfc6120-4.9.3.22]") {
+    for (const auto* bad : {"<a>\xff</a>", "<a>\xc0\xaf</a>", "<a>\xc3\x28</a>", "<a b='\xed\xa0\x80'/>"})
+        CHECK(error_of(head + bad) == XmlError::bad_encoding);
 }
 
 TEST_CASE("only UTF-8 is spoken", "[xml][rfc6120-11.6]") {

@@ -250,8 +250,8 @@ def bad_xml(checks, server):
         "an entity": ("restricted-xml", "<message><body>&unknown;</body></message>"),
         "a comment": ("restricted-xml", "<!-- x -->"),
         "a processing instruction": ("restricted-xml", "<?php x ?>"),
-        "bad UTF-8": ("not-well-formed", b"<message><body>\xc3\x28</body></message>"),
-        "an overlong UTF-8 form": ("not-well-formed", b"<message><body>\xc0\xaf</body></message>"),
+        "bad UTF-8": ("unsupported-encoding", b"<message><body>\xc3\x28</body></message>"),
+        "an overlong UTF-8 form": ("unsupported-encoding", b"<message><body>\xc0\xaf</body></message>"),
         "a duplicate attribute": ("not-well-formed", "<message to='a@b' to='c@d'/>"),
     }
     client = Client(server.address, 5222, DOMAIN)

@@ -1,10 +1,12 @@
 """Message archives: XEP-0313 with RSM (XEP-0059) and stable ids (XEP-0359)."""
 import time
 
+from support.coven import Room
 from support.plays import play
 
 MAM = "xmlns='urn:xmpp:mam:2'"
 RSM = "xmlns='http://jabber.org/protocol/rsm'"
+CARBONS = "xmlns='urn:xmpp:carbons:2'"
 SID = "{urn:xmpp:sid:0}"
 BODY = "{jabber:client}body"
 
@@ -81,6 +83,19 @@ def both_sides_find_a_message_in_their_archive(stage):
         assert page.messages[0].get("id") == "m0"
 
 
+@play("archive", "rfc6120-10.1")
+def a_query_behind_a_message_finds_it(stage):
+    romeo = stage.online("romeo/a")
+    stage.name_of("juliet")
+    for number in range(5):
+        romeo.sends(f"<message to='{{juliet}}' type='chat'><body>m{number}</body></message>"
+                    f"<iq type='set' id='q{number}'><query {MAM}>{rsm(max=1, before='')}</query></iq>")
+        romeo.receives(f"<iq type='result' id='q{number}'/>")
+        text = ["".join(one.itertext()) for one in romeo.queue]
+        romeo.forgets()
+        assert text == [f"m{number}"], text
+
+
 @play("archive", "xep0313-4.1")
 def results_come_from_the_own_archive_and_are_stamped(stage):
     romeo, _ = chat(stage, 2)
@@ -116,6 +131,36 @@ def a_forged_id_is_replaced(stage):
     told = {(one.get("by"), one.get("id")) for one in element.iter(f"{SID}stanza-id")}
     assert (stage.script("{juliet}"), "forged") not in told, told
     assert ("elsewhere.example", "kept") in told, told
+
+
+@play("archive", "xep0359-5")
+def the_sender_cannot_name_ids_of_his_own_archive(stage):
+    romeo, phone, juliet = stage.online("romeo/a"), stage.online("romeo/phone"), stage.online("juliet/b")
+    phone.sets(f"<enable {CARBONS}/>")
+    romeo.sends("<message to='{juliet/b}' type='chat'><body>hello</body>"
+                "<stanza-id xmlns='urn:xmpp:sid:0' id='forged' by='{romeo}'/></message>")
+    element = juliet.receives("<message type='chat'><body>hello</body></message>")
+    own = stage.script("{romeo}")
+    assert own not in [one.get("by") for one in element.iter(f"{SID}stanza-id")], "the recipient gets it"
+    carbon = phone.receives(f"<message type='chat'><sent {CARBONS}/></message>")
+    for message in (carbon, *Page(romeo).messages):
+        ids = [one.get("id") for one in message.iter(f"{SID}stanza-id") if one.get("by") == own]
+        assert len(ids) == 1 and ids != ["forged"], ids
+
+
+@play("archive", "xep0359-5")
+def nobody_names_ids_of_anothers_archive_through_a_room(stage):
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    room = Room(stage)
+    room.opens(romeo, "r")
+    room.enters(juliet, "j")
+    forged = ("<body>hello</body><stanza-id xmlns='urn:xmpp:sid:0' id='forged' by='{juliet}'/>"
+              f"<stanza-id xmlns='urn:xmpp:sid:0' id='forged' by='{room.jid.upper()}'/>")
+    romeo.sends(f"<message to='{room.jid}' type='groupchat'>{forged}</message><message to='{room.jid}/j' type='chat'>{forged}</message>")
+    for type in ("groupchat", "chat"):
+        element = juliet.receives(f"<message from='{room.jid}/r' type='{type}'><body>hello</body></message>")
+        ids = [one.get("id") for one in element.iter(f"{SID}stanza-id")]
+        assert "forged" not in ids, (type, ids)
 
 
 @play("archive", "xep0359-3")
@@ -225,11 +270,44 @@ def filters_and_pages_go_together(stage):
     assert page.bodies == named(4, 5) and not page.complete
 
 
+@play("archive", "xep0313-4.1.3")
+def bounds_by_id_are_filters_and_not_pages(stage):
+    romeo, _ = chat(stage, 10)
+    ids = Page(romeo).ids
+    before, after = {"before-id": ids[5]}, {"after-id": ids[4]}
+    both = {"after-id": ids[2], "before-id": ids[8]}
+
+    def page(fields, **set):
+        found = Page(romeo, form(**fields) + rsm(**set))
+        return found.bodies, found.count, found.complete
+    assert page(before, max=2) == (named(0, 1), "5", False), page(before, max=2)
+    assert page(before, max=2, before="") == (named(3, 4), "5", False)
+    assert page(after, max=2, before="") == (named(8, 9), "5", False)
+    assert page(after, max=0)[:2] == ([], "5")
+    assert page(both, max=2, before="") == (named(6, 7), "5", False)
+    assert page(both, max=2, after=ids[4]) == (named(5, 6), "5", False)
+    assert page(both, max=3, before=ids[6]) == (named(3, 4, 5), "5", True)
+    assert page({"after-id": ids[6]}, max=2, after=ids[2]) == (named(7, 8), "3", False)
+
+
 @play("archive", "xep0313-4.1.4")
 def the_form_of_fields_can_be_asked_for(stage):
     reply = stage.online("romeo/a").asks(f"<query {MAM}/>")
     fields = {one.get("var") for one in reply.iter("{jabber:x:data}field")}
     assert {"FORM_TYPE", "with", "start", "end"} <= fields, fields
+
+
+@play("archive", "xep0313-4.1.5")
+def the_form_is_open_to_any_id_and_groupchat_is_announced(stage):
+    romeo = stage.online("romeo/a")
+    reply = romeo.asks(f"<query {MAM}/>")
+    fields = {one.get("var"): one for one in reply.iter("{jabber:x:data}field")}
+    xdata = "{http://jabber.org/protocol/xdata-validate}"
+    validate = fields["ids"].find(f"{xdata}validate")
+    assert validate is not None and validate.get("datatype") == "xs:string" and validate.find(f"{xdata}open") is not None
+    info = romeo.asks("<query xmlns='http://jabber.org/protocol/disco#info'/>", to="{romeo}")
+    announced = "urn:xmpp:mam:2#groupchat-field" in {one.get("var") for one in info[0]}
+    assert announced and "include-groupchat" in fields, "as it is understood"
 
 
 @play("archive", "xep0313-4.1.4")
@@ -355,7 +433,7 @@ def a_message_to_oneself_is_stored_once(stage):
 @play("archive", "delivery")
 def carbons_make_no_second_copy(stage):
     romeo, juliet, phone = stage.online("romeo/a"), stage.online("juliet/b"), stage.online("juliet/phone")
-    phone.sets("<enable xmlns='urn:xmpp:carbons:2'/>")
+    phone.sets(f"<enable {CARBONS}/>")
     romeo.sends("<message to='{juliet/b}' type='chat'><body>once</body></message>")
     stage.settles()
     assert Page(juliet).bodies == ["once"]

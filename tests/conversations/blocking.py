@@ -1,8 +1,10 @@
 """Blocking: XEP-0191."""
 from support.client import condition_of
+from support.coven import USER, Room
 from support.plays import play
 
 BLOCKING = "xmlns='urn:xmpp:blocking'"
+ROSTER = "xmlns='jabber:iq:roster'"
 
 
 def block(*jids):
@@ -82,6 +84,29 @@ def an_unblocked_contact_sees_presence_again(stage):
     juliet.receives("<presence from='{romeo/a}'/>")
 
 
+@play("blocking", "xep0191-3.4")
+def unblocking_one_who_is_not_blocked_says_nothing_to_him(stage):
+    stage.friends("romeo", "juliet")
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    stage.settles()
+    juliet.forgets()
+    romeo.sets(unblock("{juliet}"))
+    stage.settles()
+    juliet.receives_no("<presence from='{romeo/a}'/>")
+
+
+@play("blocking", "xep0191-3.3")
+def who_got_directed_presence_sees_it_go_when_he_is_blocked(stage):
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    romeo.sends("<presence to='{juliet/b}'/>")
+    juliet.receives("<presence from='{romeo/a}'/>")
+    romeo.sets(block("{juliet}"))
+    juliet.receives("<presence from='{romeo/a}' type='unavailable'/>")
+    romeo.sends("<presence to='{juliet}' type='unavailable' id='u'/>")
+    assert condition_of(romeo.receives("<presence type='error' id='u'><error/></presence>")) == "not-acceptable"
+    juliet.receives_no("<presence from='{romeo/a}' type='unavailable'/>")
+
+
 @play("blocking", "xep0191-3.3")
 def a_blocked_sender_is_told_and_not_heard(stage):
     romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
@@ -121,6 +146,42 @@ def a_blocked_message_is_in_no_archive_and_does_not_wait(stage):
     romeo.receives_no("<message/>")
 
 
+@play("blocking", "xep0191-3.3")
+def a_request_that_waits_is_not_shown_once_its_sender_is_blocked(stage):
+    romeo = stage.online("romeo/a")
+    stage.name_of("juliet")
+    romeo.sends("<presence to='{juliet}' type='subscribe'/>")
+    romeo.settles()
+    juliet = stage.login("juliet/b")
+    juliet.sets(block("{romeo}"))
+    stage.available(juliet)
+    stage.settles()
+    juliet.receives_no("<presence type='subscribe'/>")
+
+
+@play("blocking", "xep0191-3.3")
+def a_blocked_room_does_not_invite(stage):
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    room = Room(stage)
+    room.opens(romeo, "r")
+    juliet.sets(block(room.jid))
+    romeo.sends(f"<message to='{room.jid}'><x {USER}><invite to='{{juliet}}'/></x></message>")
+    stage.settles()
+    juliet.receives_no("<message/>", 0.2)
+
+
+@play("blocking", "xep0191-3.3")
+def a_blocked_occupant_sends_no_private_messages(stage):
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    room = Room(stage)
+    room.opens(romeo, "r")
+    room.enters(juliet, "j")
+    juliet.sets(block(f"{room.jid}/r"))
+    romeo.sends(f"<message to='{room.jid}/j' type='chat' id='pm'><body>hello</body></message>")
+    assert condition_of(romeo.receives("<message type='error' id='pm'><error/></message>")) == "service-unavailable"
+    juliet.receives_no("<message type='chat'/>")
+
+
 @play("blocking", "xep0191-2")
 def a_domain_can_be_blocked(stage):
     romeo = stage.online("romeo/a")
@@ -138,6 +199,46 @@ def one_resource_can_be_blocked(stage):
     romeo.receives("<message from='{juliet/two}' type='chat'><body>hello</body></message>")
     stage.settles()
     romeo.receives_no("<message from='{juliet/one}' type='chat'/>")
+
+
+@play("blocking", "xep0191-7")
+def one_blocked_resource_of_a_contact_neither_sees_nor_is_seen(stage):
+    stage.friends("romeo", "juliet")
+    romeo, one, two = stage.online("romeo/a"), stage.online("juliet/one"), stage.online("juliet/two")
+    stage.settles()
+    romeo.sets(block("{juliet/one}"))
+    one.receives("<presence from='{romeo/a}' type='unavailable'/>")
+    two.forgets()
+    romeo.sends("<presence><status>hidden</status></presence>")
+    two.receives("<presence from='{romeo/a}'><status>hidden</status></presence>")
+    stage.settles()
+    one.receives_no("<presence from='{romeo/a}'><status>hidden</status></presence>")
+    again = stage.online("romeo/b")
+    again.receives("<presence from='{juliet/two}'/>")
+    stage.settles()
+    again.receives_no("<presence from='{juliet/one}'/>")
+    one.receives_no("<presence from='{romeo/b}'/>")
+    romeo.sets(unblock("{juliet/one}"))
+    one.receives("<presence from='{romeo/a}'><status>hidden</status></presence>")
+
+
+def blocking_oneself(what, called):
+    def a_list_that_names_oneself(stage):
+        laptop, phone = stage.online("romeo/laptop"), stage.online("romeo/phone")
+        laptop.sets(block(what))
+        laptop.sends("<message to='{romeo/phone}' type='chat'><body>note</body></message>")
+        phone.receives("<message from='{romeo/laptop}' type='chat'><body>note</body></message>")
+        laptop.asks(f"<query {ROSTER}/>")
+        tablet = stage.online("romeo/tablet")
+        tablet.receives("<presence from='{romeo/laptop}'/>")
+        laptop.sets(unblock(what))
+        assert blocked(laptop) == []
+    a_list_that_names_oneself.__name__ = f"blocking_{called}_blocks_no_own_resource"
+    return a_list_that_names_oneself
+
+
+for _what, _called in (("{romeo}", "the_own_address"), ("{domain}", "the_own_domain")):
+    play("blocking", "xep0191-5")(blocking_oneself(_what, _called))
 
 
 @play("blocking", "delivery")

@@ -84,11 +84,10 @@ def private_messages_are_not_copied(stage):
 
 
 @play("carbons", "xep0280-9")
-def the_private_mark_is_removed(stage):
+def the_private_mark_is_kept(stage):
     laptop, phone, juliet = cast(stage)
     laptop.sends(f"<message to='{{juliet/b}}' type='chat'><body>secret</body><private {CARBONS}/></message>")
-    element = juliet.receives("<message type='chat'><body>secret</body></message>")
-    assert element.find("{urn:xmpp:carbons:2}private") is None
+    juliet.receives(f"<message type='chat'><body>secret</body><private {CARBONS}/></message>")
 
 
 @play("carbons", "xep0280-6.1")
@@ -107,6 +106,28 @@ def chat_states_and_receipts_are_copied(stage):
                    "type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message></forwarded></received></message>")
     juliet.sends("<message to='{romeo/laptop}'><received xmlns='urn:xmpp:receipts' id='x'/></message>")
     phone.receives(f"<message><received {CARBONS}/></message>")
+
+
+@play("carbons", "xep0280-6.1")
+def a_direct_invitation_is_copied(stage):
+    laptop, phone, juliet = cast(stage)
+    juliet.sends("<message to='{romeo/laptop}'><x xmlns='jabber:x:conference' jid='room@rooms.{domain}'/></message>")
+    laptop.receives("<message><x xmlns='jabber:x:conference'/></message>")
+    phone.receives(f"<message from='{{romeo}}'><received {CARBONS}><forwarded {FORWARD}><message xmlns='jabber:client'>"
+                   "<x xmlns='jabber:x:conference'/></message></forwarded></received></message>")
+
+
+@play("carbons", "xep0280-6.2")
+def the_rules_are_announced_only_if_errors_are_copied(stage):
+    laptop, phone, juliet = cast(stage)
+    laptop.sends("<message to='{juliet}' type='chat' id='e'><body>hello</body></message>")
+    juliet.receives("<message type='chat'><body>hello</body></message>")
+    juliet.sends("<message to='{romeo/laptop}' type='error' id='e'><error type='cancel'>"
+                 "<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
+    stage.settles()
+    copied = any(one.get("type") == "error" and one.find("{urn:xmpp:carbons:2}received") is not None for one in phone.queue)
+    info = laptop.asks("<query xmlns='http://jabber.org/protocol/disco#info'/>", to="{domain}")
+    assert copied or "urn:xmpp:carbons:rules:0" not in {one.get("var") for one in info[0]}
 
 
 @play("carbons", "xep0280-6.1")
@@ -135,6 +156,16 @@ def a_resource_with_a_negative_priority_gets_carbons(stage):
     phone.sets(f"<enable {CARBONS}/>")
     laptop.sends("<message to='{juliet/b}' type='chat'><body>hello</body></message>")
     phone.receives(carbon("sent", "{romeo/laptop}", "{juliet/b}", "hello"))
+
+
+@play("carbons", "xep0280-7")
+def what_waits_for_others_is_copied_to_a_negative_resource(stage):
+    phone, juliet = stage.online("romeo/phone", priority=-1), stage.online("juliet/b")
+    phone.sets(f"<enable {CARBONS}/>")
+    juliet.sends("<message to='{romeo}' type='chat'><body>hello</body></message>")
+    phone.receives(f"<message from='{{romeo}}' to='{{romeo/phone}}' type='chat'><received {CARBONS}><forwarded {FORWARD}>"
+                   "<message xmlns='jabber:client' from='{juliet/b}' to='{romeo}' type='chat'><body>hello</body></message>"
+                   "</forwarded></received></message>")
 
 
 @play("carbons", "xep0280-6")

@@ -238,6 +238,16 @@ def a_chat_state_alone_does_not_wait(stage):
     juliet.receives_no("<message type='chat'/>")
 
 
+@play("delivery", "xep0160-3")
+def a_chat_message_waits_whatever_it_carries_beside_chat_states(stage):
+    romeo = stage.online("romeo/a")
+    stage.name_of("juliet")
+    romeo.sends("<message to='{juliet}' type='chat'><reactions xmlns='urn:xmpp:reactions:0' id='x'><reaction>+</reaction></reactions>"
+                "</message>")
+    romeo.settles()
+    stage.online("juliet/b").receives("<message from='{romeo/a}' type='chat'><reactions xmlns='urn:xmpp:reactions:0'/></message>")
+
+
 @play("delivery", "rfc6121-8.5.2.2.1")
 def a_chat_message_waits_if_all_have_negative_priorities(stage):
     romeo, juliets = cast(stage, (-1,))
@@ -316,6 +326,15 @@ def a_chat_message_to_a_gone_resource_waits_if_there_is_no_other(stage):
     says(stage, romeo, [], message("chat", "{juliet/gone}"))
     assert bounced(romeo) == []
     stage.online("juliet/b").receives("<message type='chat'><body>hello</body></message>")
+
+
+@play("delivery", "rfc6121-8.5.3.2.1", "xep0334")
+def what_nobody_gets_and_may_not_wait_is_service_unavailable(stage):
+    romeo = stage.online("romeo/a")
+    stage.name_of("juliet")
+    for to in ("{juliet}", "{juliet/gone}"):
+        romeo.sends(f"<message to='{to}' type='chat' id='n'><body>now or never</body><no-store xmlns='urn:xmpp:hints'/></message>")
+        assert condition_of(romeo.receives("<message type='error' id='n'><error/></message>")) == "service-unavailable"
 
 
 @play("delivery", "rfc6121-8.5.3.2.1")

@@ -76,6 +76,13 @@ def after_unavailable_no_presence_arrives_and_coming_back_is_initial(stage):
 
 
 @play("presence", "rfc6121-4.5.2")
+def who_becomes_unavailable_sees_it_himself(stage):
+    romeo = stage.online("romeo/a")
+    romeo.sends("<presence type='unavailable'><status>bye</status></presence>")
+    romeo.receives("<presence from='{romeo/a}' to='{romeo/a}' type='unavailable'><status>bye</status></presence>")
+
+
+@play("presence", "rfc6121-4.5.2")
 def a_closed_stream_is_unavailable(stage):
     stage.friends("romeo", "juliet")
     juliet, romeo = stage.online("juliet/b"), stage.online("romeo/a")
@@ -131,6 +138,15 @@ def a_probe_of_a_stranger_tells_nothing(stage):
     romeo.receives_no("<presence from='{juliet/b}'/>")
 
 
+@play("presence", "rfc6121-4.3.2")
+def a_probe_of_nobody_looks_like_one_of_a_stranger(stage):
+    romeo = stage.online("romeo/a")
+    stage.online("juliet/b")
+    for to in ("{juliet}", "nobody-of-that-name@{domain}"):
+        romeo.sends(f"<presence to='{to}' type='probe'/>")
+        romeo.receives(f"<presence from='{to}' type='unsubscribed'/>")
+
+
 @play("presence", "rfc6121-4.6.3")
 def directed_presence_reaches_a_stranger(stage):
     romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
@@ -164,6 +180,15 @@ def who_got_directed_presence_gets_unavailable(stage):
         juliet.receives_no("<presence from='{romeo/a}' type='unavailable'/>")
         if leave and leave != "close":
             romeo.closes()
+
+
+@play("presence", "rfc6121-4.6.3")
+def who_got_directed_presence_gets_the_unavailable_presence_itself(stage):
+    romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
+    romeo.sends("<presence to='{juliet/b}'/>")
+    juliet.receives("<presence from='{romeo/a}'/>")
+    romeo.sends("<presence type='unavailable'><status>bye</status></presence>")
+    juliet.receives("<presence from='{romeo/a}' to='{juliet/b}' type='unavailable'><status>bye</status></presence>")
 
 
 @play("presence", "rfc6121-4.6.3")

@@ -182,6 +182,19 @@ def private_storage_keeps_what_it_is_given(stage):
     assert reply.find(".//{storage:rosternotes}note").text == "hi"
 
 
+@play("vcard", "private", "rfc6120-10.1")
+def what_is_asked_behind_a_change_sees_it(stage):
+    romeo = stage.login("romeo/a")
+    for number in range(5):
+        romeo.sends(f"""<iq type='set' id='s{number}'><vCard xmlns='vcard-temp'><FN>{number}</FN></vCard></iq>
+            <iq type='get' id='g{number}'><vCard xmlns='vcard-temp'/></iq>
+            <iq type='set' id='p{number}'><query xmlns='jabber:iq:private'><n xmlns='urn:example:n'>{number}</n></query></iq>
+            <iq type='get' id='h{number}'><query xmlns='jabber:iq:private'><n xmlns='urn:example:n'/></query></iq>""")
+        for id in ("g", "h"):
+            text = "".join(romeo.receives(f"<iq type='result' id='{id}{number}'/>").itertext())
+            assert text == str(number), f"{id}: {text!r} and not {number}"
+
+
 @play("csi", "xep0352")
 def client_state_is_announced_and_taken(stage):
     client = stage.authenticated("romeo")

@@ -4,8 +4,9 @@ import socket
 from support import xml_match
 from support.client import PlayError, TLS
 from support.plays import play
+from support.server import PASSWORD
 
-NS = f"xmlns='jabber:client' xmlns:stream='{xml_match.STREAM}'"
+LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def header(stage, **changes):
@@ -59,7 +60,7 @@ def the_id_changes_with_the_restart_after_tls(stage):
 def the_answer_has_a_language(stage):
     client = stage.connect().opens()
     client.has_features()
-    assert client.stream.get("{http://www.w3.org/XML/1998/namespace}lang")
+    assert client.stream.get(LANG)
 
 
 @play("stream", "rfc6120-4.7.1")
@@ -68,6 +69,14 @@ def the_answer_names_the_initiator_if_he_named_himself(stage):
     client.opens(header=header(stage, **{"from": stage.script("{romeo}")}))
     client.has_features()
     assert client.stream.get("to", "").split("/")[0] in ("", stage.script("{romeo}"))
+
+
+@play("stream", "rfc6120-4.7.2")
+def the_answer_to_a_header_names_the_bare_address(stage):
+    for told, expected in (("{romeo/a}", "{romeo}"), ("garbage@@", None)):
+        client = stage.connect(direct=True)
+        client.opens(header=header(stage, **{"from": stage.script(told)})).has_features()
+        assert client.stream.get("to") == (expected and stage.script(expected)), client.stream
 
 
 @play("stream", "rfc6120-4.9.3.6")
@@ -83,6 +92,14 @@ def a_header_without_to_ends_the_stream(stage):
     error = client._take(lambda element: element.tag.endswith("}error"), "a stream error", 8)
     assert error[0].tag.split("}")[1] in ("host-unknown", "improper-addressing"), xml_match.show(error)
     client.is_ended()
+
+
+@play("stream", "rfc6120-4.9.1.2")
+def the_header_in_front_of_an_error_has_from(stage):
+    for text in (header(stage, to="elsewhere.example"), header(stage, to=None), "<hello/>"):
+        client = stage.connect().opens(header=text)
+        client.is_ended()
+        assert client.stream.get("from") in ("", stage.domain), client.stream
 
 
 @play("stream", "rfc6120-4.7.1")
@@ -144,12 +161,11 @@ def a_duplicate_attribute_is_not_well_formed(stage):
     error_of(stage, "not-well-formed", "<message to='a@b' to='c@d'/>")
 
 
-@play("stream", "rfc6120-11.6")
-def bytes_that_are_not_utf8_end_the_stream(stage):
-    client = stage.connect()
-    client.opens().has_features()
-    client.sends_raw(b"<message><body>\xff\xfe</body></message>")
-    client.is_ended()
+@play("stream", "rfc6120-4.9.3.22", "rfc6120-11.6")
+def bytes_that_are_not_utf8_are_an_unsupported_encoding(stage):
+    for text in (b"<message><body>\xff\xfe</body></message>", b"<message><body>\xed\xa0\x80</body></message>", b"<message id='\xc0\xaf'/>"):
+        error_of(stage, "unsupported-encoding", text)
+    error_of(stage, "not-well-formed", b"<message><body>\xef\xbf\xbf</body></message>")  # U+FFFF: well encoded, no XML
 
 
 @play("stream", "rfc6120-11.6")
@@ -315,6 +331,32 @@ def a_stream_may_be_closed_before_login(stage):
     client.closes()
 
 
+@play("stream", "rfc6120-4.4")
+def what_was_asked_before_the_close_is_answered_before_it(stage):
+    ping = f"<iq type='get' id='last' to='{stage.domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
+    for manages in (False, True):
+        romeo = stage.login("romeo/a")
+        if manages:
+            romeo.manages_stream()
+        romeo.sends_raw("<iq type='get' id='card'><vCard xmlns='vcard-temp'/></iq>" + ping
+                        + f"<message id='m' to='nobody-of-that-name@{stage.domain}'><body>x</body></message></stream:stream>")
+        romeo.receives("<iq type='{any}' id='card'/>")
+        romeo.receives("<iq type='result' id='last'/>")
+        romeo.receives("<message type='error' id='m'/>")
+        romeo.is_ended()
+
+
+@play("stream", "rfc6120-4.9.1.1")
+def a_stream_error_is_answered_by_the_end_of_the_stream(stage):
+    error = "<stream:error><bad-format xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+    unbound = stage.connect()
+    unbound.opens().has_features()
+    for client in (unbound, stage.login("romeo/a")):
+        client.sends_raw(error)
+        ended = client._take(lambda one: one.tag.endswith(("}ended", "}error")), "the end", 8)
+        assert ended.tag.endswith("}ended"), xml_match.show(ended)
+
+
 @play("stream", "rfc6120-4.6.1")
 def white_space_between_stanzas_is_a_keepalive(stage):
     romeo = stage.online("romeo/a")
@@ -360,11 +402,35 @@ def a_recipient_that_is_no_address_is_jid_malformed(stage):
                        "<jid-malformed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
 
 
+@play("stream", "rfc6120-8.1.1")
+def an_empty_recipient_is_none(stage):
+    romeo = stage.login("romeo/a")
+    romeo.sends("<iq type='get' id='e' to=''><ping xmlns='urn:xmpp:ping'/></iq>")
+    romeo.receives("<iq type='result' id='e' from='{absent}'/>")
+
+
 @play("stream", "rfc6120-8.1.5")
 def language_is_passed_on(stage):
     romeo, juliet = stage.online("romeo/a"), stage.online("juliet/b")
     romeo.sends("<message to='{juliet/b}' type='chat' xml:lang='de'><body>Guten Tag</body></message>")
     juliet.receives("<message type='chat' xml:lang='de'><body>Guten Tag</body></message>")
+
+
+@play("stream", "rfc6120-8.1.5")
+def the_language_of_the_stream_is_put_on_stanzas_without_one(stage):
+    romeo = stage.connect(direct=True, label="romeo/a")
+    german = header(stage, xml__lang="de")
+    romeo.opens(header=german).has_features()
+    romeo.authenticates(stage.name_of("romeo"), PASSWORD)
+    romeo.opens(header=german).has_features()
+    romeo.binds("a")
+    juliet = stage.online("juliet/b")
+    romeo.sends("<message to='{juliet/b}' type='chat'><body>Guten Tag</body></message>")
+    got = juliet.receives("<message type='chat'><body>Guten Tag</body></message>")
+    assert got.get(LANG) == "de", got.attrib
+    romeo.sends("<message to='{juliet/b}' type='chat' xml:lang='fr'><body>Bonjour</body></message>")
+    got = juliet.receives("<message type='chat'><body>Bonjour</body></message>")
+    assert got.get(LANG) == "fr", got.attrib
 
 
 @play("stream", "rfc6120-10.1")

@@ -5,10 +5,10 @@ from support.plays import play
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 
-def managed(stage, who, available=True):
-    """A session with stream management; .previd to resume it by."""
+def managed(stage, who, available=True, window=None):
+    """A session with stream management, its window of seconds if told; .previd to resume it by."""
     client = stage.login(who)
-    enabled = client.manages_stream()
+    enabled = client.manages_stream(window=window)
     client.previd = enabled.get("id")
     if available:
         stage.available(client)
@@ -88,6 +88,16 @@ def a_request_is_answered_with_the_count(stage):
 
 
 @play("sm", "xep0198-4")
+def each_request_is_answered(stage):
+    romeo = managed(stage, "romeo/a")
+    romeo.settles()
+    roster = "<iq type='get' id='{0}'><query xmlns='jabber:iq:roster'/></iq><r xmlns='{1}'/>"
+    romeo.sends_raw("".join(roster.format(f"roster-{n}", SM) for n in range(3)))
+    answers = [romeo.receives(f"<a xmlns='{SM}' h='{{any}}'/>") for _ in range(3)]
+    assert answers[-1].get("h") == "5", "presence, ping, three requests"
+
+
+@play("sm", "xep0198-4")
 def a_request_before_enabling_is_not_answered_with_a_count(stage):
     romeo = stage.login("romeo/a")
     romeo.sends_raw(f"<r xmlns='{SM}'/>")
@@ -96,6 +106,15 @@ def a_request_before_enabling_is_not_answered_with_a_count(stage):
     except AssertionError:
         return  # the stream ended: as good
     romeo.receives_no(f"<a xmlns='{SM}'/>")
+
+
+@play("sm", "xep0198-4")
+def acknowledgements_before_enabling_are_recoverable(stage):
+    romeo = stage.login("romeo/a")
+    for text in (f"<a xmlns='{SM}' h='1'/>", f"<r xmlns='{SM}'/>"):
+        romeo.sends_raw(text)
+        romeo.receives(f"<failed xmlns='{SM}'><unexpected-request xmlns='{STANZAS}'/></failed>")
+    romeo.settles()
 
 
 @play("sm", "xep0198-4")
@@ -124,6 +143,15 @@ def a_count_that_is_too_high_ends_the_stream(stage):
     error = romeo.stream_error("undefined-condition")
     told = error.find(f"{{{SM}}}handled-count-too-high")
     assert told is not None and told.get("h") == "1000", "the count that was wrong"
+
+
+@play("sm", "xep0198-4")
+def a_count_just_below_its_overflow_is_too_high(stage):
+    for handled in (4294967295, 2147483700):
+        romeo = managed(stage, "romeo/a")
+        romeo.settles().acknowledges(handled)
+        error = romeo.stream_error("undefined-condition")
+        assert error.find(f"{{{SM}}}handled-count-too-high") is not None
 
 
 @play("sm", "xep0198-5")
@@ -251,6 +279,38 @@ def a_count_that_is_too_high_at_resumption_fails(stage):
     client = resumes(stage, "romeo", romeo.previd, 1000)
     element = client._take(lambda one: one.tag == f"{{{SM}}}failed" or one.tag.endswith(("}error", "}ended")), "a failure", 8)
     assert element is not None
+
+
+@play("sm", "xep0198-5")
+def a_count_just_below_its_overflow_is_too_high_to_resume(stage):
+    romeo = managed(stage, "romeo/a")
+    romeo.settles()
+    romeo.drops()
+    for handled in (4294967295, 2147483700):
+        element = resumes(stage, "romeo", romeo.previd, handled)._take(
+            lambda one: one.tag.startswith(f"{{{SM}}}") or one.tag.endswith(("}error", "}ended")), "a refusal", 8)
+        assert not element.tag.endswith("}resumed"), "it was resumed"
+
+
+@play("sm", "xep0198-5", "delivery")
+def a_refused_count_leaves_the_session_as_it_was(stage):
+    romeo, juliet = managed(stage, "romeo/a"), stage.online("juliet/b")
+    romeo.settles()
+    resumes(stage, "romeo", romeo.previd, 1000)._take(
+        lambda one: one.tag == f"{{{SM}}}failed" or one.tag.endswith("}error"), "a refusal", 8)
+    juliet.sends("<message to='{romeo/a}' type='chat'><body>still there?</body></message>")
+    romeo.receives("<message type='chat'><body>still there?</body></message>")
+    romeo.settles()
+
+
+@play("sm", "xep0198-5", "delivery")
+def who_could_not_resume_a_live_session_does_not_leave_it_behind_for_ever(stage):
+    stage.friends("romeo", "juliet")
+    juliet, romeo = stage.online("juliet/b"), managed(stage, "romeo/a", window=2)
+    juliet.receives("<presence from='{romeo/a}'/>")
+    resumes(stage, "romeo", romeo.previd, 1000).receives(f"<failed xmlns='{SM}'/>")
+    romeo.drops()
+    juliet.receives("<presence from='{romeo/a}' type='unavailable'/>")
 
 
 @play("sm", "xep0198-5")

@@ -175,6 +175,16 @@ def refusal_takes_the_question_back(stage):
     assert state_of(romeo, "{juliet}") == ("none", False)
 
 
+@play("subscription", "rfc6121-2.5")
+def a_question_that_goes_with_its_item_is_refused(stage):
+    romeo, juliet = pair(stage)
+    romeo.sends("<presence to='{juliet}' type='subscribe'/>")
+    juliet.receives("<presence type='subscribe'/>")
+    juliet.sets(f"<query {ROSTER}><item jid='{{romeo}}'/></query>")
+    juliet.sets(f"<query {ROSTER}><item jid='{{romeo}}' subscription='remove'/></query>")
+    romeo.receives("<presence from='{juliet}' type='unsubscribed'/>")
+
+
 @play("subscription", "rfc6121-3.2.2")
 def cancelling_ends_presence(stage):
     romeo, juliet = pair(stage)

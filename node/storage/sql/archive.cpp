@@ -65,9 +65,14 @@ private:
     std::vector<Value> values_;
 };
 
-/// `positions`: of query.ids.
+/// Where the ids are that a filter names.
+struct Named {
+    std::optional<std::int64_t> newer_than, older_than;
+    std::vector<std::int64_t> ids;
+};
+
 void add_filter(Select& select, ArchiveOf kind, const Table& table, const ArchiveQuery& query,
-                const std::vector<std::int64_t>& positions) {
+                const Named& named) {
     if (query.with && kind == ArchiveOf::account) {
         select.add(" AND with_bare=" + select.place(std::string(query.with->bare_view())));
         if (query.with->is_full()) {
@@ -82,9 +87,11 @@ void add_filter(Select& select, ArchiveOf kind, const Table& table, const Archiv
     }
     if (query.start) select.add(" AND ts>=" + select.place(to_micros(*query.start)));
     if (query.end) select.add(" AND ts<=" + select.place(to_micros(*query.end)));
+    if (named.newer_than) select.add(" AND " + table.position + ">" + select.place(*named.newer_than));
+    if (named.older_than) select.add(" AND " + table.position + "<" + select.place(*named.older_than));
     if (!query.ids.empty()) {
         std::string list;
-        for (const auto position : positions) list += (list.empty() ? "" : ",") + select.place(position);
+        for (const auto position : named.ids) list += (list.empty() ? "" : ",") + select.place(position);
         select.add(" AND " + table.position + " IN (" + list + ")");
     }
 }
@@ -119,16 +126,24 @@ ArchivePage archive_page(Db& db, ArchiveOf kind, std::int64_t id, const ArchiveQ
     };
     resolve(query.after_id, after);
     resolve(query.before_id, before);
-    std::vector<std::int64_t> positions;
+    Named named;
+    const auto look_up = [&](const std::optional<std::string>& name) -> std::optional<std::int64_t> {
+        if (!name || name->empty()) return std::nullopt;
+        const auto position = position_of(db, table, id, *name);
+        page.id_not_found = page.id_not_found || !position;
+        return position;
+    };
+    named.newer_than = look_up(query.newer_than);
+    named.older_than = look_up(query.older_than);
     for (const auto& name : query.ids) {
         const auto position = position_of(db, table, id, name);
         page.id_not_found = page.id_not_found || !position;
-        positions.push_back(position.value_or(0));
+        named.ids.push_back(position.value_or(0));
     }
     if (page.id_not_found) return page;
 
     Select count("SELECT count(*) FROM " + table.name + table.where, id);
-    add_filter(count, kind, table, query, positions);
+    add_filter(count, kind, table, query, named);
     if (auto row = count.rows(db); row.next()) page.count = row.count(0);
     if (query.limit == 0) {
         page.complete = page.count == 0;
@@ -142,7 +157,7 @@ ArchivePage archive_page(Db& db, ArchiveOf kind, std::int64_t id, const ArchiveQ
     const auto one = "SELECT " + table.position + ", stanza_id, ts, xml FROM " + table.name + " WHERE ";
     Select select(
         one + table.position + " IN (SELECT " + table.position + " FROM " + table.name + table.where, id);
-    add_filter(select, kind, table, query, positions);
+    add_filter(select, kind, table, query, named);
     select.add(" AND " + table.position + ">" + select.place(after) + " AND " + table.position + "<" +
                select.place(before));
     const auto order = " ORDER BY " + table.position + (backward ? " DESC" : "");
@@ -164,7 +179,7 @@ ArchivePage archive_page(Db& db, ArchiveOf kind, std::int64_t id, const ArchiveQ
     if (backward) std::ranges::reverse(page.items);
     if (!page.items.empty()) {
         Select earlier("SELECT count(*) FROM " + table.name + table.where, id);
-        add_filter(earlier, kind, table, query, positions);
+        add_filter(earlier, kind, table, query, named);
         earlier.add(" AND " + table.position + "<" + earlier.place(first));
         if (auto row = earlier.rows(db); row.next()) page.first_index = row.count(0);
     }
