@@ -157,8 +157,10 @@ void HaManager::watch_clock() {
         if (now - last_tick_ > timers_.lease / 2) {
             const auto stood = elapsed(last_tick_, now).count();
             log_warn("stood_still", {{"node", node_}, {"stood_still_ms", std::int64_t{stood}}});
-            // What was seen of others is as old.
+            // What was seen of others is as old; that the store said nothing meanwhile says nothing of it.
             redis_.answered = {};
+            store_answered_ += now - last_tick_;
+            woke_ = now;
             pause_canary();
             if (now >= cluster_.lease_until()) {
                 router_.close_streams("system-shutdown");
@@ -288,7 +290,15 @@ Situation HaManager::situation() {
 
 // ---- deciding ----
 
+/// After this thread stood still: Redis and the store have not answered since, and had little time to.
+bool HaManager::is_blind() const {
+    return elapsed(woke_, SteadyClock::now()) < 2 * timers_.heartbeat &&
+           (redis_.answered < woke_ || store_answered_ < woke_);
+}
+
 void HaManager::tick() {
+    // What it does not know yet is no reason to give its users away.
+    if (is_blind() && SteadyClock::now() < cluster_.lease_until()) return;
     const auto now = situation();
     if (!may_judge_peer()) pause_canary();
     alarms(now);

@@ -136,6 +136,7 @@ private:
                                  std::uint64_t now);
     void partition_moved(const std::string& home, const std::string& serving, std::uint64_t epoch);
     Owner owner_of(const std::string& home) const;
+    bool is_blind() const;
     bool redis_fresh() const;
     bool store_fresh() const;
     bool store_answers() const;
@@ -252,6 +253,7 @@ private:
     SteadyClock::time_point services_down_since_{};
     SteadyClock::time_point healthy_since_ = SteadyClock::now();
     SteadyClock::time_point last_tick_ = SteadyClock::now();
+    SteadyClock::time_point woke_{};  ///< the last time it had stood still
     SteadyClock::time_point recovered_{};
     int recoveries_ = 0;
     SteadyClock::time_point peer_only_since_ = SteadyClock::now();
