@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""A node of an earlier version and one of this, in one group: chats and a room go on while each is killed in turn and while the
-old one is replaced; every message is counted.
+"""A cluster of an earlier version is replaced by this one node by node: with one of each in the group chats and a room go on while
+each is killed in turn, and while the old one is replaced; every message is counted.
 
   tests/interop/mixed_versions.py [REF]     the earlier version: a tag or commit (default: the newest tag, else the oldest
                                             commit that speaks a protocol we read)
@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks, eventually  # noqa: E402
-from support.ha import events, last_event, states, waits_for  # noqa: E402
+from support.ha import events, last_event, nodes, states, waits_for  # noqa: E402
 from support.lab import REPOSITORY, Lab  # noqa: E402
 from support.resilient import CLIENT, Resilient  # noqa: E402
 
@@ -182,8 +182,14 @@ def main(checks, lab, commit, folder):
     shutil.copy2(folder / "hexad", old / "hexad")
     old.chmod(0o755), (old / "hexad").chmod(0o755)
     new = pathlib.Path(os.path.realpath(f"/proc/{lab.node('n1')['pid']}/exe")).parent
+    # A whole cluster of the earlier version: what goes between nodes is then written as it reads it.
+    lab("stop", "n1")
+    lab("stop", "n2")
+    for name in ("n1", "n2"):
+        lab("start", name, "--bin", str(old), "--no-wait")
+    waits_for(lab, 60, n1="normal", n2="normal")
     mark = last_event(lab)
-    replace(checks, lab, "n1", old, f"n1 runs {commit[:12]} in a cluster of this version")
+    replace(checks, lab, "n2", new, f"n2 of a cluster of {commit[:12]} runs this version")
     running = {name: os.path.realpath(f"/proc/{lab.node(name)['pid']}/exe") for name in ("n1", "n2")}
     checks.that("one old and one new node", running == {"n1": str(old / "hexad"), "n2": str(new / "hexad")}, str(running))
     talk = Talk(lab)
@@ -193,6 +199,9 @@ def main(checks, lab, commit, folder):
     said = [e for e in events(lab, after=mark) if e["event"] in ("NotServing", "WriteRefused", "FailoverFailed", "NodeFenced")]
     checks.that("no alarm but those of a lost node", not said, str(said))
     replace(checks, lab, "n1", new, "the old node is replaced by a new one")
+    written = lambda: {n["name"]: n["protocol"]["written"] for n in nodes(lab).values()}
+    newest = {n["name"]: n["protocol"]["max"] for n in nodes(lab).values()}
+    lab.waits("the newest form is written", lambda: written() == newest, 30)
     time.sleep(3)
     talk.stop()
     talk.is_whole(checks)
