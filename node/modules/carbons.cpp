@@ -88,13 +88,14 @@ private:
     }
 
     Verdict received(MessageToAccount& event) {
-        // Also of what waits for somebody to come: a resource with a negative priority did not receive it
-        // (§7).
         if (!eligible(event.stanza.xml)) return Verdict::pass;
         const auto* route = ctx_.routes().find(event.recipient.jid);
         if (route == nullptr) return Verdict::pass;
         for (const auto& entry : route->sessions) {
             if (!entry.carbons) continue;
+            // What waits is copied to a resource with a negative priority (§7): it is no login that it waits
+            // for. One that is about to become available gets it from the backlog.
+            if (event.deliverable_offline && !entry.available) continue;
             bool has_it = event.sender != nullptr && event.sender->sid == entry.sid;
             for (const auto& target : event.targets) has_it = has_it || target.session == &entry;
             if (has_it) continue;
