@@ -45,6 +45,8 @@ struct ClusterEvents {
     /// A session has another carrier; `lost`: it was ours.
     std::function<void(const std::string& sid, const Jid& jid, const std::string& node)> claimed;
     std::function<void(const std::string& sid)> lost;
+    /// A session was claimed elsewhere that this node does not have yet: check_lost() when it has it.
+    std::function<void(const std::string& sid)> lost_early;
     std::function<void(const Jid& account)> account_changed;
     std::function<void(const std::string& home, const std::string& serving, std::uint64_t epoch)> partition;
 
@@ -139,6 +141,8 @@ public:
     /// Makes the replica's route of an account what Redis has: for who was refused because of it and hears of
     /// no change.
     awaitable<void> refresh_route(Jid account);
+    /// Asks Redis whether a session is still this node's; if not, it is `events.lost`.
+    awaitable<void> check_lost(std::string sid);
     /// What Redis has, against itself and the epochs of the store. Reads all of it: for administrators.
     awaitable<Result<Inspection>> inspect();
 
@@ -197,7 +201,6 @@ private:
     awaitable<Result<std::set<std::string>>> read_routes();
     awaitable<bool> drop_missing(std::vector<std::pair<Jid, RouteEntry>> entries);
     void route_changed(const Jid& account);
-    awaitable<void> check_lost(std::string sid);
     awaitable<void> reread_routes();
     awaitable<void> end_orphans();
     awaitable<bool> inspect_epochs(Inspection& out);

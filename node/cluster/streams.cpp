@@ -218,7 +218,10 @@ awaitable<void> ClusterBackend::tail() {
 /// of an epoch that is over.
 awaitable<void> ClusterBackend::check_lost(std::string sid) {
     const auto before = events.carried_epoch(sid);
-    if (!before) co_return;
+    if (!before) {
+        events.lost_early(sid);
+        co_return;
+    }
     std::vector<std::string> ask{"HMGET", key("s", sid), "node"};
     const auto reply = co_await commands_.ask(std::move(ask));
     // Without an answer the session's next script tells.

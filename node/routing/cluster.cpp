@@ -73,6 +73,9 @@ void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     events.lost = [this](const std::string& sid) {
         if (const auto session = find_session(sid)) drop(session);
     };
+    events.lost_early = [this](const std::string& sid) {
+        if (const auto it = claiming_.find(sid); it != claiming_.end()) it->second.lost = true;
+    };
     events.account_changed = [this](const Jid& account) {
         accounts_.forget_missing(account);
         if (accounts_.find(account)) {
@@ -399,7 +402,11 @@ awaitable<SessionPtr> Router::build(ClaimedSession claimed) {
 
 void Router::claim_ended(const std::string& sid) {
     const auto it = claiming_.find(sid);
-    if (it != claiming_.end() && --it->second.claims == 0) claiming_.erase(it);
+    if (it == claiming_.end() || --it->second.claims > 0) return;
+    const bool lost = it->second.lost;
+    claiming_.erase(it);
+    // Which of the two claims was the later one, Redis knows.
+    if (lost && cluster_ != nullptr) asio::co_spawn(io_, cluster_->check_lost(sid), asio::detached);
 }
 
 awaitable<void> Router::adopt(std::string sid, std::string from) {

@@ -337,8 +337,8 @@ bool Router::decide_iq(Stanza& stanza, const SessionPtr& session,
 
 awaitable<void> Router::answer(IqAnswer handler, IqRequest request, SessionPtr session,
                                std::shared_ptr<Session::Input> input, Element request_xml) {
-    // RFC 6120 §10.1: what this client sent before is safe by the time that the store is asked, unless that is
-    // what the store or Redis are away for.
+    // RFC 6120 §10.1: what this client sent before is safe by the time that the store is asked, unless that
+    // is what the store or Redis are away for.
     for (const auto patience = SteadyClock::now() + seconds(2); SteadyClock::now() < patience;) {
         const auto& inputs = session->inputs;
         // Over; or decided again, which answers it then.

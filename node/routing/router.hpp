@@ -226,6 +226,7 @@ private:
     /// Sessions on their way to this node, with what was handed to it for them meanwhile.
     struct Claiming {
         int claims = 0;
+        bool lost = false;  ///< another node claimed it, before or after this one
         std::vector<LogEntry> entries;
     };
     std::unordered_map<std::string, Claiming> claiming_;
