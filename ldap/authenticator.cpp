@@ -81,9 +81,12 @@ LoginAnswer refusal(std::string detail) {
     return answer;
 }
 
+/// A host that says that it is busy has answered.
+bool is_no_answer(const Failure& failure) { return failure.is_transport() && failure.code != LDAP_BUSY; }
+
 LoginAnswer failed(const Failure& failure) {
     auto answer = temporary(failure.to_string());
-    answer.is_unreachable = failure.is_transport();
+    answer.is_unreachable = is_no_answer(failure);
     return answer;
 }
 
@@ -269,7 +272,7 @@ private:
                                                        : classify_bind(failure.code, failure.diagnostic,
                                                                        failure.password_policy);
                 answer.detail = failure.to_string();
-                answer.is_unreachable = failure.is_transport();
+                answer.is_unreachable = is_no_answer(failure);
             }
             job->done(std::move(answer));
         }
@@ -303,12 +306,14 @@ private:
     void probe(Link& link, std::size_t host) {
         const auto start = SteadyClock::now();
         auto ready = ensure(link, host, false);
-        if (ready) {
+        while (ready) {
             auto answer = link.connection->root_dse();
             // Not everybody may read the root DSE: an answer is an answer.
             if (answer || !answer.error().is_transport()) return hosts_.succeeded(host, since(start));
-            ready = answer.error();
             link.connection.reset();
+            // The server may have been started anew since the last probe.
+            const bool is_last = link.is_fresh || answer.error().code == LDAP_TIMEOUT;
+            ready = is_last ? LdapResult<BindAnswer>(answer.error()) : ensure(link, host, false);
         }
         hosts_.failed(host, ready.error().to_string(), SteadyClock::now());
     }

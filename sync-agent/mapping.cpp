@@ -153,6 +153,8 @@ bool map_entry(const AgreementConfig& agreement, const PlacementRules& rules, co
     const auto lock = lowered(value(entry, "nsaccountlock"));
     person.disabled = !value(entry, "pwdaccountlockedtime").empty() || lock == "true";
     person.vcard = card(entry, person.localpart);
+    if (const auto photo = entry.first("jpegphoto"); photo && photo->size() > max_photo)
+        skipped.reason = "photo left out: " + std::to_string(photo->size()) + " bytes";
     person.facts = facts_of(agreement, rules, entry);
     auto content = person.localpart + '\0' + person.dn + '\0' + (person.disabled ? "1" : "0") + person.vcard;
     // Without rules the hash is that of versions that had none.

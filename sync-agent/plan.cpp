@@ -114,7 +114,7 @@ Plan make_plan(const Reading& reading, const std::map<std::string, Mirrored>& mi
             return one.second.state == MirrorState::active || one.second.state == MirrorState::disabled;
         }));
     plan.held = reason_to_hold(newly.size() + plan.disable.size(), seen.size(), reading, total, past, config);
-    if (plan.held.empty() && !reading.full) keep_waiting(past, mirror, newly, plan);
+    if (plan.held.empty() && !(reading.full && plan.complete)) keep_waiting(past, mirror, newly, plan);
     if (plan.held.empty() || !plan.held_items.empty()) {
         plan.newly_missing = newly.size();
         plan.miss.insert(plan.miss.end(), newly.begin(), newly.end());

@@ -45,6 +45,7 @@ void take_entry(const Source& source, const ldap::Entry& entry, Reading& reading
     Person person;
     Skipped skipped;
     if (map_entry(source.agreement, source.rules, entry, person, skipped)) {
+        if (!skipped.reason.empty()) reading.skipped.push_back(std::move(skipped));
         reading.people.push_back(std::move(person));
     } else {
         reading.skipped.push_back(std::move(skipped));
@@ -58,8 +59,9 @@ void conclude(const ldap::ReadSummary& summary, Reading& reading) {
         reading.fault = summary.failure->to_string();
     else if (!summary.referrals.empty())
         reading.fault = "parts are elsewhere: " + summary.referrals.front();
-    // More entries that cannot be mapped than ones that can: that is a wrong mapping, not a directory.
-    if (reading.complete && reading.skipped.size() > reading.people.size() + 1) {
+    // More entries that cannot be mapped than ones that can: that is a wrong mapping, not a directory. What
+    // changed lately is no sample of it.
+    if (reading.full && reading.complete && reading.skipped.size() > reading.people.size() + 1) {
         reading.complete = false;
         reading.fault = std::to_string(reading.skipped.size()) + " entries cannot be mapped";
     }

@@ -98,7 +98,7 @@ void Records::keep_held(postgres::Connection& db, Run& run, const Plan& plan, co
     while (rows.next()) waiting.push_back(rows.integer(0));
     for (const auto earlier : waiting) {
         const auto ids = held_ids(db, earlier);
-        const bool is_same = reading.full
+        const bool is_same = reading.full && plan.complete
                                  ? ids == wanted
                                  : std::includes(ids.begin(), ids.end(), wanted.begin(), wanted.end());
         if (is_same && !wanted.empty()) {

@@ -11,14 +11,14 @@
 
 namespace hexad {
 
-/// Checks names and passwords against the directories of the agreements: one authenticator each, a host's
-/// agreements in turn. Protocol thread.
+/// Checks passwords of mirrored entries against the directories of the agreements: one authenticator each.
+/// Protocol thread.
 class DirectoryLogin {
 public:
     explicit DirectoryLogin(const Config& config);
     /// Agreements none of whose hosts answers, each with the reason of the last failure.
     std::map<std::string, std::string> down() const;
-    awaitable<DirectoryVerdict> check(std::string host, std::string uid, std::string password);
+    awaitable<DirectoryVerdict> check(std::string host, MirroredEntry entry, std::string password);
 
 private:
     struct One {

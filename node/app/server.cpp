@@ -157,8 +157,8 @@ void Server::Impl::build_core(const std::string& secret) {
     if (ha) ha->directories_down = [this] { return directory->down(); };
     auth = std::make_unique<AuthService>(
         io, store(), config().hosts, secret,
-        [this](std::string host, std::string uid, std::string password) {
-            return directory->check(std::move(host), std::move(uid), std::move(password));
+        [this](std::string host, MirroredEntry entry, std::string password) {
+            return directory->check(std::move(host), std::move(entry), std::move(password));
         },
         is_cluster() ? &backend->postgres->offline_logins() : nullptr);
     auth->refuse_unassigned(is_cluster());

@@ -1,5 +1,7 @@
 #include "app/sync_desk.hpp"
 
+#include <set>
+
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
@@ -81,20 +83,24 @@ json::object status_of(Db& db, const Config& config, std::size_t limit) {
     json::array agreements, runs, skipped;
     for (const auto& agreement : config.agreements) {
         agreements.push_back(agreement_row(db, agreement));
-        // What the last full read skipped: an incremental one sees only what changed.
-        auto full = db.query(
-            "SELECT detail FROM sync_run WHERE agreement=?1 AND kind='full' AND result<>'failed' ORDER BY id "
-            "DESC LIMIT 1",
+        // What the last full read skipped, and the incremental ones since: those see only what changed.
+        auto found = db.query(
+            "SELECT detail FROM sync_run WHERE agreement=?1 AND skipped>0 AND id >= (SELECT "
+            "coalesce(max(id), 0) "
+            "FROM sync_run WHERE agreement=?1 AND kind='full' AND result<>'failed') ORDER BY id DESC",
             agreement.name);
-        if (!full.next()) continue;
-        const auto detail = parse_object(full.string(0));
-        const auto* list = detail.if_contains("skipped");
-        if (list == nullptr || !list->is_array()) continue;
-        for (const auto& item : list->as_array()) {
-            if (skipped.size() == 200 || !item.is_object()) break;
-            auto row = item.as_object();
-            row["agreement"] = agreement.name;
-            skipped.push_back(std::move(row));
+        std::set<std::string> listed;
+        while (found.next()) {
+            const auto detail = parse_object(found.string(0));
+            const auto* list = detail.if_contains("skipped");
+            if (list == nullptr || !list->is_array()) continue;
+            for (const auto& item : list->as_array()) {
+                if (skipped.size() == 200 || !item.is_object()) break;
+                auto row = item.as_object();
+                if (!listed.insert(json::serialize(row)).second) continue;
+                row["agreement"] = agreement.name;
+                skipped.push_back(std::move(row));
+            }
         }
     }
     auto rows = db.query(

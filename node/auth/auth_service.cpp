@@ -88,7 +88,8 @@ private:
             refused.guessed = false;
             co_return refused;
         }
-        key_ = first->username + '@' + host_ + ' ' + peer_;
+        const auto account = sasl_account(first->username, {}, host_);
+        key_ = (account ? account->to_string() : first->username + '@' + host_) + ' ' + peer_;
         co_await service_.throttle(key_);
         auto found = co_await service_.look_up(host_, first->username, first->authzid);
         if (!found) co_return failure(found.error());
@@ -208,7 +209,9 @@ awaitable<Result<Jid, SaslFailure>> AuthService::check_plain(std::string name, s
     const auto plain = parse_plain(message);
     if (!plain) co_return plain.error();
     if (plain->password.empty()) co_return SaslFailure::not_authorized;
-    const auto key = plain->username + '@' + name + ' ' + peer;
+    // By the account, not by how its name is spelt.
+    const auto account = sasl_account(plain->username, {}, name);
+    const auto key = (account ? account->to_string() : plain->username + '@' + name) + ' ' + peer;
     co_await throttle(key);
     auto found = co_await look_up(name, plain->username, plain->authzid);
     if (!found) co_return found.error();
@@ -252,18 +255,28 @@ std::optional<SaslFailure> AuthService::barred(const AccountRow& row) const {
 
 awaitable<std::optional<SaslFailure>> AuthService::ask_directory(AccountRow row, std::string password,
                                                                  std::string key) {
-    if (row.state == AccountState::disabled) co_return SaslFailure::account_disabled;
     if (row.state == AccountState::deactivated) co_return SaslFailure::not_authorized;
-    const auto verdict =
-        co_await directory_(std::string(row.jid.domain()), std::string(row.jid.local()), password);
+    if (!offline_) co_return SaslFailure::temporary_auth_failure;  // no mirror without a cluster's store
+    const auto entry = co_await offline_->entry_of(row.id);
+    if (!entry) co_return SaslFailure::temporary_auth_failure;
+    if (!*entry) {
+        log_warn("login_without_entry", {{"jid", row.jid.to_string()}});
+        failed(key);
+        co_return SaslFailure::not_authorized;
+    }
+    const auto verdict = co_await directory_(std::string(row.jid.domain()), **entry, password);
+    // Asked all the same: a lock-out that has run its time ends in the directory with a good bind, and here
+    // with the next run of the agent.
+    if (row.state == AccountState::disabled) co_return SaslFailure::account_disabled;
     switch (verdict) {
         case DirectoryVerdict::good:
-            if (offline_) offline_->accepted(row.jid, row.id, password, fingerprint(row.jid, password));
+            offline_->accepted(row.jid, row.id, password, fingerprint(row.jid, password));
             co_return std::nullopt;
         case DirectoryVerdict::temporary:
             co_return SaslFailure::temporary_auth_failure;
         case DirectoryVerdict::unreachable:
-            if (offline_ && co_await offline_->check(row.id, password)) {
+            // Who is missing was said to be gone: only the directory can take that back.
+            if (row.state == AccountState::active && co_await offline_->check(row.id, password)) {
                 log_info("login_offline", {{"jid", row.jid.to_string()}});
                 co_return std::nullopt;
             }
@@ -274,7 +287,7 @@ awaitable<std::optional<SaslFailure>> AuthService::ask_directory(AccountRow row,
             break;
     }
     cache_.erase(row.jid);
-    if (offline_) co_await offline_->refused(row.jid, row.id);
+    co_await offline_->refused(row.jid, row.id);
     if (verdict == DirectoryVerdict::disabled) co_return SaslFailure::account_disabled;
     if (verdict == DirectoryVerdict::expired) co_return SaslFailure::credentials_expired;
     failed(key);

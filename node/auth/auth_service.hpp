@@ -26,9 +26,10 @@ enum class DirectoryVerdict {
     temporary,   ///< it answers, but says nothing about the password
     unreachable  ///< no host answers
 };
-/// Asks the directory of a host. Runs on the protocol thread, waits for its workers.
+/// Asks the directory about the entry that an account mirrors, never about whoever has its name now. Runs on
+/// the protocol thread, waits for its workers.
 using DirectoryCheck =
-    std::function<awaitable<DirectoryVerdict>(std::string host, std::string uid, std::string password)>;
+    std::function<awaitable<DirectoryVerdict>(std::string host, MirroredEntry entry, std::string password)>;
 
 /// SCRAM keys of a password for SHA-1, SHA-256 and SHA-512, with one salt each; empty if SASLprep refuses the
 /// password. Slow: runs on a worker.

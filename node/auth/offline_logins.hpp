@@ -27,6 +27,9 @@ public:
     /// True if this password was accepted lately.
     awaitable<bool> check(AccountId account, std::string password);
     void forget(const Jid& jid) { known_.erase(jid); }
+    awaitable<Result<std::optional<MirroredEntry>>> entry_of(AccountId account) {
+        return store_.mirrored_entry(account);
+    }
 
 private:
     awaitable<void> write(Jid jid, AccountId account, std::string password, std::string fingerprint);

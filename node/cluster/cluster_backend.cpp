@@ -252,7 +252,7 @@ awaitable<Result<SessionLog::Filled>> ClusterBackend::fill(std::string sid, Epoc
 
 awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch epoch, Batch farewell) {
     Ended out;
-    for (;;) {
+    for (bool raised = false;;) {
         const auto ending = co_await run_owned(scripts_->ending, sid, epoch, {});
         if (!ending) co_return StorageError::unavailable;
         if (verdict(*ending) != "OK") co_return out;  // another node has claimed it, or ended it
@@ -284,9 +284,24 @@ awaitable<Result<SessionLog::Ended>> ClusterBackend::end(std::string sid, Epoch 
             out.stored.push_back(row.stanza_id);
             due.push_back(std::move(row));
         }
-        if (!co_await offline_.put_back(account, {sid, epoch}, *jid, to_number(ending->items[2].text),
-                                        to_number(ending->items[3].text), std::move(due))) {
-            co_return StorageError::unavailable;
+        const auto kept =
+            co_await offline_.put_back(account, {sid, epoch}, *jid, to_number(ending->items[2].text),
+                                       to_number(ending->items[3].text), std::move(due));
+        if (!kept && kept.error() == StorageError::fenced && !raised) {
+            // The store knows of a later carrier than this Redis, which has lost it: the end comes after
+            // that.
+            const auto again = co_await adopt(sid, options_.node, wall_now(), true);
+            if (!again) co_return StorageError::unavailable;
+            epoch = again->record.epoch;
+            raised = true;
+            continue;
+        }
+        if (!kept && !raised) co_return StorageError::unavailable;
+        if (!kept) {  // the caller knows only the epoch from before
+            asio::steady_timer pause(io_, milliseconds(500));
+            co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
+            if (stopping_) co_return StorageError::unavailable;
+            continue;
         }
         fail_point("put-back");
         for (auto& change : farewell.routes) change.left_messages = !out.stored.empty();

@@ -305,6 +305,14 @@ void CommitPipeline::answered(const ItemPtr& item, Result<RedisReply> reply) {
     release(item->lane);
 }
 
+/// What is decided again looks first for the offline rows of the attempt before: they must be there to be
+/// found (docs/delivery.md, "Redis or PostgreSQL away").
+bool CommitPipeline::rows_come_late(const Item& item) {
+    const auto status = item.outcome.status;
+    return item.writing && !item.batch.offline.empty() &&
+           (status == CommitStatus::route_moved || status == CommitStatus::out_of_order);
+}
+
 void CommitPipeline::release(const std::string& name) {
     const auto lane = name;
     for (;;) {
@@ -315,7 +323,7 @@ void CommitPipeline::release(const std::string& name) {
             lanes_.erase(it);
             return;
         }
-        if (!waiting.front()->answered) return;
+        if (!waiting.front()->answered || rows_come_late(*waiting.front())) return;
         auto item = std::move(waiting.front());
         waiting.pop_front();
         items_.erase(item->seq);

@@ -94,6 +94,7 @@ private:
     bool may_go(const ItemPtr& item);
     void send(const ItemPtr& item);
     void answered(const ItemPtr& item, Result<RedisReply> reply);
+    static bool rows_come_late(const Item& item);
     void release(const std::string& lane);
     void advance_all();
 

@@ -217,16 +217,24 @@ awaitable<void> ClusterBackend::tail() {
 /// Another node has claimed a session of this one. By now this node may have claimed it back, and the news is
 /// of an epoch that is over.
 awaitable<void> ClusterBackend::check_lost(std::string sid) {
-    const auto before = events.carried_epoch(sid);
-    if (!before) {
-        events.lost_early(sid);
-        co_return;
+    while (!stopping_) {
+        const auto before = events.carried_epoch(sid);
+        if (!before) {
+            events.lost_early(sid);
+            co_return;
+        }
+        std::vector<std::string> ask{"HMGET", key("s", sid), "node"};
+        const auto reply = co_await commands_.ask(std::move(ask));
+        if (reply && !reply->is_error() && reply->items.size() == 1 && co_await was_trusted()) {
+            if (events.carried_epoch(sid) == before && reply->items[0].text != options_.node)
+                events.lost(sid);
+            co_return;
+        }
+        // A session without a client has no next script that would tell; it must not be handed in to a Redis
+        // that comes back empty as if it were this node's.
+        asio::steady_timer pause(io_, milliseconds(50));
+        co_await pause.async_wait(asio::as_tuple(asio::use_awaitable));
     }
-    std::vector<std::string> ask{"HMGET", key("s", sid), "node"};
-    const auto reply = co_await commands_.ask(std::move(ask));
-    // Without an answer the session's next script tells.
-    if (!reply || reply->is_error() || reply->items.size() != 1 || !co_await was_trusted()) co_return;
-    if (events.carried_epoch(sid) == before && reply->items[0].text != options_.node) events.lost(sid);
 }
 
 void ClusterBackend::route_changed(const Jid& account) {

@@ -15,10 +15,16 @@ struct OfflineLogin {
     Timestamp last_login;
 };
 
+/// Which entry of a directory an account mirrors.
+struct MirroredEntry {
+    std::string agreement, uuid;  ///< uuid: 32 hex digits
+};
+
 /// Where all nodes of a cluster find them. Called on the protocol thread, like Store. Errors: StorageError.
 class OfflineLoginStore {
 public:
     virtual ~OfflineLoginStore() = default;
+    virtual awaitable<Result<std::optional<MirroredEntry>>> mirrored_entry(AccountId account) = 0;
     virtual awaitable<Result<std::optional<OfflineLogin>>> offline_login(AccountId account) = 0;
     /// Replaces it; nothing = forgets it. Kept only for an account that may log in; true if something
     /// changed.

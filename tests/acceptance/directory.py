@@ -116,8 +116,9 @@ def no_name_or_password_gets_through_to_a_search(lab, directory, relay):
         assert answer_to(lab, name, password_of("newcomer")) == "not-authorized", name
     # A name that is searched shows that the log would tell.
     assert answer_to(lab, uid, "wrong") == "not-authorized"
-    told = eventually(lambda: f"(uid={uid})" in directory.log_since(before) and directory.log_since(before))
-    asked = [line for line in told.splitlines() if "SRCH base" in line and "(uid=" in line]
+    told = eventually(lambda: f'BIND dn="uid={uid},' in directory.log_since(before) and directory.log_since(before))
+    asked = [line for line in told.splitlines() if "SRCH base" in line and "(entryUUID=" in line]
+    assert "(uid=" not in told
     assert len(asked) == 1, asked
     assert len([line for line in told.splitlines() if f'BIND dn="uid={uid},' in line and "mech" not in line]) == 1
 

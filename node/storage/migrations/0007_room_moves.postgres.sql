@@ -11,3 +11,5 @@ CREATE TABLE room_move(
 ALTER TABLE rebalance_flow ADD COLUMN what TEXT NOT NULL DEFAULT 'users';
 ALTER TABLE rebalance_flow DROP CONSTRAINT rebalance_flow_pkey;
 ALTER TABLE rebalance_flow ADD PRIMARY KEY(run, source, target, placed_in, what);
+-- Logins look for the entry that an account mirrors.
+CREATE INDEX directory_entry_account ON directory_entry(account);

@@ -286,6 +286,14 @@ struct PostgresStore::Impl final : Store,
     awaitable<Result<std::optional<AccountRow>>> find_account(Jid bare) override {
         return run([bare = std::move(bare)](Db& db) { return sql::find_account(db, bare); });
     }
+    awaitable<Result<std::optional<MirroredEntry>>> mirrored_entry(AccountId account) override {
+        return run([account](Db& db) -> Result<std::optional<MirroredEntry>> {
+            auto row =
+                db.query("SELECT agreement, entry_uuid FROM directory_entry WHERE account=?1", account);
+            if (!row.next()) return std::optional<MirroredEntry>{};
+            return std::optional<MirroredEntry>(MirroredEntry{row.string(0), row.string(1)});
+        });
+    }
     awaitable<Result<std::optional<OfflineLogin>>> offline_login(AccountId account) override {
         return run([account](Db& db) { return sql::offline_login(db, account); });
     }
