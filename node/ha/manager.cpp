@@ -113,7 +113,11 @@ awaitable<void> HaManager::watch_redis() {
                 const auto leases = co_await cluster_.leases(std::move(peers));
                 if (leases) {
                     const bool held = leases->at(peer_);
-                    if (redis_.peer_lease && !held) redis_.peer_lease_gone = SteadyClock::now();
+                    if (redis_.peer_lease && !held) {
+                        redis_.peer_lease_gone = SteadyClock::now();
+                        peer_left_sessions_ = !std::exchange(peer_handed_over_, false);
+                    }
+                    if (held) peer_left_sessions_ = false;  // it takes them in itself
                     redis_.peer_lease = held;
                     redis_.answered = asked;
                     saw_peer_ = saw_peer_ || held;
@@ -311,6 +315,12 @@ void HaManager::tick() {
     look_at_gate();
     if (!gate_.passed()) return;
     const auto decision = decide(now, timers_);
+    // A peer that lived when its users came here may still have died with clients of its own.
+    if (peer_left_sessions_ && !busy_ && now.trust_leases && !now.peer_lease && !now.link &&
+        serving_.contains(peer_) && state_ == NodeState::backup) {
+        peer_left_sessions_ = false;
+        asio::co_spawn(io_, adopt_left(peer_), asio::detached);
+    }
     // While a move is under way only its time limit and the loss of ownership interrupt it.
     if (busy_ && decision.step != Step::fence && decision.transition != 14) return;
     if (decision.step != Step::stay) perform(decision);
@@ -323,6 +333,9 @@ void HaManager::perform(const Decision& d) {
         case Step::enter:
             if (d.transition == 14 || d.transition == 13) {
                 failed(d.reason, std::string(name_of(state_)), d.transition);
+            } else if (d.transition == 3 && std::exchange(is_fresh_, false)) {
+                busy_ = true;
+                asio::co_spawn(io_, come_back(d), asio::detached);
             } else {
                 enter(d.to, d.reason, d.transition);
             }

@@ -158,6 +158,8 @@ private:
 
     // moves.cpp: what takes time; one at once
     awaitable<void> take_own(NodeState to, Reason reason);
+    awaitable<void> come_back(Decision decision);
+    awaitable<void> adopt_left(std::string from);
     awaitable<std::string> take_over(Reason reason, int transition);
     awaitable<void> take_both(Reason reason, int transition);
     awaitable<std::string> take_back(Reason reason, int transition);
@@ -261,6 +263,9 @@ private:
     bool frozen_ = false;
     bool saw_peer_ = false;
     bool peer_stopping_ = false;
+    bool peer_left_sessions_ = false;  ///< its lease is over, and nobody has taken in what it carried
+    bool peer_handed_over_ = false;    ///< it has asked for that itself, on its way out
+    bool is_fresh_ = true;             ///< this process has not taken its place yet
     bool asked_take_over_ = false;
     SteadyClock::time_point hand_over_refused_{};
     bool busy_ = false;  ///< a move is under way

@@ -428,6 +428,31 @@ def an_agent_killed_while_applying_is_replaced_and_nothing_is_half_done(lab, dir
     lab("start", "sync")
 
 
+@check
+def a_name_that_somebody_else_has_got_opens_nobodys_account(lab, directory, relay):
+    """Login goes by the entry that the account mirrors, not by its name."""
+    directory.add("early", "given")
+    run(lab)
+    connect(lab, "early", password_of("early"), "n1").closes()
+    # Renamed in the directory: the account keeps its address, and its owner gets in by it.
+    directory.modify(f"dn: {directory.dn('early')}\nchangetype: modrdn\nnewrdn: uid=late\ndeleteoldrdn: 1\n")
+    run(lab)
+    assert answer_to(lab, "early", password_of("early"), "n2") == "success"
+    # Somebody else has the name now, or that of one who left.
+    directory.delete("given")
+    directory.add("early", "given")
+    for name in ("early", "given"):
+        directory.replace(name, "userPassword", "stranger")
+    for _ in ("before the agent has seen it", "after"):
+        for name in ("early", "given"):
+            for node in ("n1", "n2"):
+                assert answer_to(lab, name, "stranger", node) == "not-authorized", (name, node)
+        run(lab, "--full")
+    assert answer_to(lab, "early", password_of("early"), "n1") == "success"
+    directory.modify("\n".join(f"dn: {dn}\nchangetype: delete\n" for name in ("early", "late", "given")
+                               for dn in directory.found(f"(uid={name})")))
+
+
 with tempfile.NamedTemporaryFile("w", suffix=".toml") as settings:
     settings.write(SETTINGS)
     settings.flush()
