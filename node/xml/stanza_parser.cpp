@@ -297,7 +297,9 @@ bool StanzaParser::Impl::breaks_utf8() const {
         std::string_view(input, static_cast<std::size_t>(size)).substr(static_cast<std::size_t>(at));
     const auto lead = static_cast<unsigned char>(rest.front());
     const std::size_t length = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    return !is_utf8(rest.substr(0, length));
+    // A character of which only the beginning has come is wrong where it stands; its bytes may yet be right.
+    const auto may_begin = lead >= 0xc2 && lead < 0xf5;
+    return rest.size() < length ? !may_begin : !is_utf8(rest.substr(0, length));
 }
 
 /// Limits on what is still incomplete: nobody holds memory by never closing a tag or a stanza.
