@@ -1,6 +1,7 @@
 #include "app/directory_login.hpp"
 
 #include <algorithm>
+#include <deque>
 
 #include "ldap/agreement.hpp"
 
@@ -55,12 +56,15 @@ awaitable<DirectoryVerdict> DirectoryLogin::check(std::string host, MirroredEntr
                                                   std::string password) {
     // The entry's own agreement first. One in which it is not (it has moved since the last run) leaves the
     // others of the host to ask; the immutable id tells that it is the same person.
-    std::vector<One*> asked;
-    for (auto& one : agreements_)
-        if (one.agreement.name == entry.agreement) asked.push_back(&one);
-    if (asked.empty()) co_return DirectoryVerdict::wrong;
-    for (auto& one : agreements_)
-        if (one.agreement.host == host && one.agreement.name != entry.agreement) asked.push_back(&one);
+    std::deque<One*> asked;
+    for (auto& one : agreements_) {
+        if (one.agreement.name == entry.agreement) {
+            asked.push_front(&one);
+        } else if (one.agreement.host == host) {
+            asked.push_back(&one);
+        }
+    }
+    bool is_unsure = false;
     for (auto* one : asked) {
         ldap::LoginRequest request;
         request.base = one->agreement.base;
@@ -69,10 +73,15 @@ awaitable<DirectoryVerdict> DirectoryLogin::check(std::string host, MirroredEntr
         request.name = dashed(entry.uuid);
         request.password = password;
         const auto told = co_await one->authenticator->authenticate(std::move(request));
-        const bool is_elsewhere = told.result == ldap::LoginResult::not_authorized && told.dn.empty();
-        if (!is_elsewhere && (one == asked.front() || !told.dn.empty())) co_return verdict_of(told);
+        // Who has the entry has the last word; so has its own agreement, unless it says that it has it no
+        // more.
+        const bool has_it = !told.dn.empty();
+        const bool is_own = one->agreement.name == entry.agreement;
+        if (has_it || (is_own && told.result != ldap::LoginResult::not_authorized))
+            co_return verdict_of(told);
+        is_unsure = is_unsure || told.result != ldap::LoginResult::not_authorized;
     }
-    co_return DirectoryVerdict::wrong;
+    co_return is_unsure ? DirectoryVerdict::temporary : DirectoryVerdict::wrong;
 }
 
 }  // namespace hexad

@@ -62,6 +62,7 @@ HaManager::HaManager(Parts parts)
         };
         link_->on_change = [this](const std::string& node, bool up) {
             log_info("peer_link", {{"node", node_}, {"peer", node}, {"up", up}});
+            if (up && node == peer_) peer_handed_over_ = false;  // another life
             // If it died, its clients are here before its lease is known to be over; they may come to any
             // node.
             const bool announced = node == peer_ ? peer_stopping_ : flag(link_->view(node).told, "stopping");
@@ -333,7 +334,7 @@ void HaManager::perform(const Decision& d) {
         case Step::enter:
             if (d.transition == 14 || d.transition == 13) {
                 failed(d.reason, std::string(name_of(state_)), d.transition);
-            } else if (d.transition == 3 && std::exchange(is_fresh_, false)) {
+            } else if (d.transition == 3 && is_fresh_) {
                 busy_ = true;
                 asio::co_spawn(io_, come_back(d), asio::detached);
             } else {
@@ -385,6 +386,7 @@ void HaManager::enter(NodeState state, Reason reason, int transition) {
     log_.add("HaStateChanged", std::move(fields));
     const bool same = state == state_;
     state_ = state;
+    is_fresh_ = is_fresh_ && state == NodeState::initializing;
     reason_ = reason;
     since_ = wall_now();
     if (!same) entered_ = SteadyClock::now();

@@ -56,6 +56,29 @@ private:
         batch.notices.push_back(std::move(notice));
     }
 
+    /// `watcher`, an account or one resource, sees a resource come or go.
+    void show(const RouteEntry& entry, const Jid& watcher, bool come, Batch& batch) {
+        auto presence =
+            come ? parse_element(entry.presence) : make_presence(entry.jid, watcher, "unavailable");
+        if (!presence) return;
+        presence->set("to", watcher.to_string());
+        send(*presence, watcher, batch);
+    }
+
+    void send(const Element& presence, const Jid& watcher, Batch& batch) {
+        Notice notice;
+        notice.account = watcher.bare();
+        notice.audience = Notice::Audience::available;
+        if (watcher.is_full()) {
+            const auto* one = ctx_.routes().find_session(watcher);
+            if (one == nullptr) return;
+            notice.audience = Notice::Audience::session;
+            notice.sid = one->sid;
+        }
+        notice.xml = make_bytes(presence.to_string(ns::client));
+        batch.notices.push_back(std::move(notice));
+    }
+
     /// Contacts that see the account's presence and match what is (un)blocked: they see it go, or come back
     /// (§3.3, §3.4).
     void presence(const AccountData& account, const std::vector<Jid>& jids, bool available, Batch& batch) {
@@ -74,31 +97,14 @@ private:
             } else {
                 std::copy_if(jids.begin(), jids.end(), std::back_inserter(watchers),
                              [&, c = contact](const Jid& jid) {
-                                 return jid.is_full() && jid.bare_view() == c.bare_view();
+                                 if (!jid.is_full() || jid.bare_view() != c.bare_view()) return false;
+                                 const auto* one = ctx_.routes().find_session(jid);
+                                 return one != nullptr && one->available;
                              });
             }
             for (const auto& watcher : watchers) {
-                const auto* one = watcher.is_full() ? ctx_.routes().find_session(watcher) : nullptr;
-                if (watcher.is_full() && (one == nullptr || !one->available)) continue;
                 for (const auto& entry : route->sessions) {
-                    if (!entry.available) continue;
-                    Notice notice;
-                    notice.account = contact.bare();
-                    if (one != nullptr) {
-                        notice.sid = one->sid;
-                    } else {
-                        notice.audience = Notice::Audience::available;
-                    }
-                    if (available) {
-                        auto element = parse_element(entry.presence);
-                        if (!element) continue;
-                        element->set("to", watcher.to_string());
-                        notice.xml = make_bytes(element->to_string(ns::client));
-                    } else {
-                        notice.xml = make_bytes(
-                            make_presence(entry.jid, watcher, "unavailable").to_string(ns::client));
-                    }
-                    batch.notices.push_back(std::move(notice));
+                    if (entry.available) show(entry, watcher, available, batch);
                 }
             }
             if (!available || !item.has_to() || watchers.empty()) continue;
@@ -107,14 +113,7 @@ private:
                 for (const auto& entry : theirs->sessions) {
                     if (!entry.available) continue;
                     if (!whole && std::ranges::find(watchers, entry.jid) == watchers.end()) continue;
-                    auto element = parse_element(entry.presence);
-                    if (!element) continue;
-                    element->set("to", account.jid.to_string());
-                    Notice notice;
-                    notice.audience = Notice::Audience::available;
-                    notice.account = account.jid;
-                    notice.xml = make_bytes(element->to_string(ns::client));
-                    batch.notices.push_back(std::move(notice));
+                    show(entry, account.jid, true, batch);
                 }
             }
         }
@@ -127,24 +126,13 @@ private:
             const bool meant = std::any_of(jids.begin(), jids.end(), [&](const Jid& jid) {
                 return jid == to || jid == to.bare() || jid == to.domain_jid();
             });
-            const auto* entry = meant && to.is_full() ? ctx_.routes().find_session(to) : nullptr;
             if (!meant) {
                 ++it;
                 continue;
             }
             it = session.directed.erase(it);
-            if (ModuleContext::subscribed(*session.account, to) && session.available)
-                continue;  // told already
-            if (to.is_full() && entry == nullptr) continue;
-            Notice notice;
-            notice.account = to.bare();
-            if (entry != nullptr) {
-                notice.sid = entry->sid;
-            } else {
-                notice.audience = Notice::Audience::available;
-            }
-            notice.xml = make_bytes(make_presence(session.jid, to, "unavailable").to_string(ns::client));
-            batch.notices.push_back(std::move(notice));
+            const bool is_told = ModuleContext::subscribed(*session.account, to) && session.available;
+            if (!is_told) send(make_presence(session.jid, to, "unavailable"), to, batch);
         }
     }
 

@@ -76,22 +76,20 @@ def a_ban_ends_the_reservation_of_a_nickname(stage):
     room.sets(crone, "<item affiliation='outcast' jid='{hag}'/>")
     outcast = room.lists(crone, "<item affiliation='outcast'/>")[0]
     assert outcast.get("nick") is None and outcast.get("role") is None
-    reserved = lambda: [one.get("name") for one in hag.asks(f"<query {INFO} node='x-roomuser-item'/>", to=room.jid)[0]]
-    assert reserved() == []
+    assert room.reserved(hag) == []
     room.sets(crone, "<item affiliation='member' jid='{hag}'/>")
-    assert reserved() == []
+    assert room.reserved(hag) == []
 
 
 @play("rooms", "xep0045-9.5")
 def an_empty_nickname_gives_the_reservation_up(stage):
     room, crone, hag = coven(stage, "hag")
     room.sets(crone, "<item affiliation='member' jid='{hag}' nick='thirdwitch'/>")
-    reserved = lambda: [one.get("name") for one in hag.asks(f"<query {INFO} node='x-roomuser-item'/>", to=room.jid)[0]]
-    assert reserved() == ["thirdwitch"]
+    assert room.reserved(hag) == ["thirdwitch"]
     room.sets(crone, "<item affiliation='member' jid='{hag}'/>")
-    assert reserved() == ["thirdwitch"]
+    assert room.reserved(hag) == ["thirdwitch"]
     room.sets(crone, "<item affiliation='member' jid='{hag}' nick=''/>")
-    assert reserved() == []
+    assert room.reserved(hag) == []
 
 
 @play("rooms", "xep0045-17.4")

@@ -61,6 +61,10 @@ class Room:
         reply = client.asks(f"<query {ADMIN}>{item}</query>", to=self.jid, error=error)
         return [] if error else list(reply.find(f"{{{MUC}#admin}}query"))
 
+    def reserved(self, client):
+        """The nicknames that the room keeps for the client: one or none."""
+        return [one.get("name") for one in client.asks(f"<query {INFO} node='x-roomuser-item'/>", to=self.jid)[0]]
+
     def leaves(self, client, nick):
         client.sends(f"<presence to='{self.jid}/{nick}' type='unavailable'/>")
         return client.receives(f"<presence from='{self.jid}/{nick}' type='unavailable'><x {USER}><status code='110'/></x></presence>")
