@@ -204,23 +204,28 @@ awaitable<void> ClusterBackend::end_orphans() {
     const auto mine = events.carried_sids();
     const std::set<std::string> known(mine.begin(), mine.end());
     for (const auto& sid : *sids) {
-        if (known.contains(sid)) continue;
-        const auto left = co_await offline_.tomb(sid);
-        if (!left || !*left) continue;  // being bound, or claimed a moment ago
-        const auto claimed = co_await adopt(sid, options_.node, wall_now(), true);
-        if (!claimed) continue;
-        // What it had is stored already; only its record came back.
-        Batch farewell;
-        RouteChange change;
-        change.account = claimed->record.jid.bare();
-        change.entry.sid = sid;
-        change.entry.jid = claimed->record.jid;
-        change.ended = change.moves_version = true;
-        farewell.routes.push_back(std::move(change));
-        std::vector<std::string> own{std::to_string(claimed->record.last), "0", encode(farewell, {})};
-        co_await run_owned(scripts_->end, sid, claimed->record.epoch, std::move(own));
-        log_info("session_orphan_ended", {{"jid", claimed->record.jid.to_string()}});
+        if (!known.contains(sid)) co_await end_if_over(sid, options_.node);
     }
+}
+
+awaitable<std::optional<bool>> ClusterBackend::end_if_over(std::string sid, std::string carrier) {
+    const auto left = co_await offline_.tomb(sid);
+    if (!left) co_return std::nullopt;
+    if (!*left) co_return false;  // being bound, or claimed a moment ago
+    const auto claimed = co_await adopt(sid, std::move(carrier), wall_now(), true);
+    if (!claimed) co_return true;
+    // What it had is stored already; only its record came back.
+    Batch farewell;
+    RouteChange change;
+    change.account = claimed->record.jid.bare();
+    change.entry.sid = sid;
+    change.entry.jid = claimed->record.jid;
+    change.ended = change.moves_version = true;
+    farewell.routes.push_back(std::move(change));
+    std::vector<std::string> own{std::to_string(claimed->record.last), "0", encode(farewell, {})};
+    co_await run_owned(scripts_->end, sid, claimed->record.epoch, std::move(own));
+    log_info("session_orphan_ended", {{"jid", claimed->record.jid.to_string()}});
+    co_return true;
 }
 
 }  // namespace hexad

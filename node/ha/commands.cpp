@@ -77,7 +77,6 @@ awaitable<json::object> HaManager::answer(std::string from, json::object request
     }
     if (what == "adopt") {
         const auto sessions = co_await adopt_sessions(from);
-        peer_handed_over_ = true;
         co_return json::object{{"ok", true}, {"sessions", sessions}};
     }
     if (what == "falling-back") {

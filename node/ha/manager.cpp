@@ -62,7 +62,6 @@ HaManager::HaManager(Parts parts)
         };
         link_->on_change = [this](const std::string& node, bool up) {
             log_info("peer_link", {{"node", node_}, {"peer", node}, {"up", up}});
-            if (up && node == peer_) peer_handed_over_ = false;  // another life
             // If it died, its clients are here before its lease is known to be over; they may come to any
             // node.
             const bool announced = node == peer_ ? peer_stopping_ : flag(link_->view(node).told, "stopping");
@@ -88,6 +87,7 @@ awaitable<void> HaManager::run() {
     asio::co_spawn(io_, watch_redis(), asio::detached);
     asio::co_spawn(io_, watch_store(), asio::detached);
     asio::co_spawn(io_, watch_service(), asio::detached);
+    asio::co_spawn(io_, watch_carriers(), asio::detached);
     last_tick_ = SteadyClock::now();
     watch_clock();
     while (!stopping_) {
@@ -114,11 +114,7 @@ awaitable<void> HaManager::watch_redis() {
                 const auto leases = co_await cluster_.leases(std::move(peers));
                 if (leases) {
                     const bool held = leases->at(peer_);
-                    if (redis_.peer_lease && !held) {
-                        redis_.peer_lease_gone = SteadyClock::now();
-                        peer_left_sessions_ = !std::exchange(peer_handed_over_, false);
-                    }
-                    if (held) peer_left_sessions_ = false;  // it takes them in itself
+                    if (redis_.peer_lease && !held) redis_.peer_lease_gone = SteadyClock::now();
                     redis_.peer_lease = held;
                     redis_.answered = asked;
                     saw_peer_ = saw_peer_ || held;
@@ -316,12 +312,6 @@ void HaManager::tick() {
     look_at_gate();
     if (!gate_.passed()) return;
     const auto decision = decide(now, timers_);
-    // A peer that lived when its users came here may still have died with clients of its own.
-    if (peer_left_sessions_ && !busy_ && now.trust_leases && !now.peer_lease && !now.link &&
-        serving_.contains(peer_) && state_ == NodeState::backup) {
-        peer_left_sessions_ = false;
-        asio::co_spawn(io_, adopt_left(peer_), asio::detached);
-    }
     // While a move is under way only its time limit and the loss of ownership interrupt it.
     if (busy_ && decision.step != Step::fence && decision.transition != 14) return;
     if (decision.step != Step::stay) perform(decision);
@@ -334,9 +324,6 @@ void HaManager::perform(const Decision& d) {
         case Step::enter:
             if (d.transition == 14 || d.transition == 13) {
                 failed(d.reason, std::string(name_of(state_)), d.transition);
-            } else if (d.transition == 3 && is_fresh_) {
-                busy_ = true;
-                asio::co_spawn(io_, come_back(d), asio::detached);
             } else {
                 enter(d.to, d.reason, d.transition);
             }
@@ -386,7 +373,6 @@ void HaManager::enter(NodeState state, Reason reason, int transition) {
     log_.add("HaStateChanged", std::move(fields));
     const bool same = state == state_;
     state_ = state;
-    is_fresh_ = is_fresh_ && state == NodeState::initializing;
     reason_ = reason;
     since_ = wall_now();
     if (!same) entered_ = SteadyClock::now();

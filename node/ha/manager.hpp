@@ -158,8 +158,6 @@ private:
 
     // moves.cpp: what takes time; one at once
     awaitable<void> take_own(NodeState to, Reason reason);
-    awaitable<void> come_back(Decision decision);
-    awaitable<void> adopt_left(std::string from);
     awaitable<std::string> take_over(Reason reason, int transition);
     awaitable<void> take_both(Reason reason, int transition);
     awaitable<std::string> take_back(Reason reason, int transition);
@@ -170,6 +168,10 @@ private:
     std::uint64_t release_accounts(const std::vector<Jid>& accounts, const std::string& target);
     bool may_take_clients(const std::string& node) const;
     awaitable<void> pause(milliseconds time);
+    // carriers.cpp: sessions that nobody carries, or that are carried twice
+    awaitable<void> watch_carriers();
+    bool inherits_from_peer();
+    awaitable<void> adopt_left(std::string from, std::vector<std::string> sids);
     // verify.cpp
     struct Carried {
         std::map<std::string, std::string> sessions, rooms;  ///< sid → epoch, room → home
@@ -263,9 +265,6 @@ private:
     bool frozen_ = false;
     bool saw_peer_ = false;
     bool peer_stopping_ = false;
-    bool peer_left_sessions_ = false;  ///< its lease is over, and nobody has taken in what it carried
-    bool peer_handed_over_ = false;    ///< it has asked for that itself, on its way out
-    bool is_fresh_ = true;             ///< this process has not taken its place yet
     bool asked_take_over_ = false;
     SteadyClock::time_point hand_over_refused_{};
     bool busy_ = false;  ///< a move is under way

@@ -148,22 +148,6 @@ awaitable<void> HaManager::take_own(NodeState to, Reason reason) {
     }
 }
 
-/// T3. What a former life of this node carried and its peer did not take in has no other carrier; before
-/// clients come in, so that none of theirs is taken for it.
-awaitable<void> HaManager::come_back(Decision decision) {
-    const auto token = ++move_;
-    co_await adopt_left(node_);
-    if (token != move_) co_return;
-    busy_ = false;
-    enter(decision.to, decision.reason, decision.transition);
-}
-
-awaitable<void> HaManager::adopt_left(std::string from) {
-    const auto sessions = co_await adopt_sessions(from);
-    if (sessions > 0)
-        log_info("left_sessions_adopted", {{"node", node_}, {"of", from}, {"sessions", sessions}});
-}
-
 /// The peer's partition comes here. Empty, or what went wrong.
 awaitable<std::string> HaManager::take_over(Reason reason, int transition) {
     const auto token = ++move_;
@@ -180,10 +164,8 @@ awaitable<std::string> HaManager::take_over(Reason reason, int transition) {
         co_return "the partition's epoch could not be raised";
     }
     // A peer that lives hands its sessions over itself.
-    const bool hands_over = redis_.peer_lease;
-    const auto adopted = hands_over ? 0 : co_await adopt_sessions(peer_);
+    const auto adopted = redis_.peer_lease ? 0 : co_await adopt_sessions(peer_);
     if (token != move_) co_return "given up";
-    if (!hands_over) peer_left_sessions_ = false;
     const auto took = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - begin).count();
     log_.add("FailoverFinished",
              {{"of", peer_}, {"epoch", epoch}, {"sessions", adopted}, {"took_ms", std::int64_t{took}}});
@@ -208,7 +190,6 @@ awaitable<void> HaManager::take_both(Reason reason, int transition) {
     }
     const auto adopted = co_await adopt_sessions(peer_);
     if (token != move_) co_return;
-    peer_left_sessions_ = false;
     log_.add("FailoverFinished", {{"of", peer_}, {"epoch", epoch}, {"sessions", adopted}});
     busy_ = false;
     enter(NodeState::backup, reason, transition);

@@ -9,14 +9,6 @@
 
 namespace hexad {
 
-namespace {
-
-/// Refusals because of a route, two milliseconds apart, that a change on its way through the streams
-/// explains.
-constexpr int patience_with_routes = 10;
-
-}  // namespace
-
 void Router::join(ClusterBackend& backend, OfflineStore& offline) {
     cluster_ = &backend;
     offline_ = &offline;
@@ -411,6 +403,7 @@ void Router::claim_ended(const std::string& sid) {
 
 awaitable<void> Router::adopt(std::string sid, std::string from) {
     claim_begins(sid);
+    strays_.erase(sid);
     co_await adopt_now(sid, std::move(from));
     claim_ended(sid);
 }
@@ -429,11 +422,36 @@ awaitable<void> Router::adopt_now(std::string sid, std::string from) {
         }
         const bool resumable = claimed->record.resumable && claimed->record.phase != SessionPhase::ending;
         const auto session = co_await build(std::move(*claimed));
-        if (!session) co_return;
+        // Its client may have come at the same moment.
+        if (!session || session->wire != nullptr) co_return;
         session->phase = SessionPhase::detached;
         if (!resumable) begin_end(session);
         co_return;
     }
+}
+
+std::vector<std::string> Router::without_carrier(const std::string& node) const {
+    std::vector<std::string> out;
+    const auto look = [&](const std::string& sid) {
+        if (!sessions_.contains(sid) && !claiming_.contains(sid)) out.push_back(sid);
+    };
+    routes_.for_each([&](const Jid&, const Route& route) {
+        for (const auto& entry : route.sessions) {
+            if (entry.node == node) look(entry.sid);
+        }
+    });
+    if (node == options_.node) std::for_each(strays_.begin(), strays_.end(), look);
+    return out;
+}
+
+std::vector<std::string> Router::in_doubt() const {
+    std::vector<std::string> out;
+    for (const auto& [sid, session] : sessions_) {
+        if (session->binding || session->closing || session->finished) continue;
+        const auto* entry = routes_.find_sid(session->state.account->jid, sid);
+        if (entry == nullptr || entry->node != options_.node) out.push_back(sid);
+    }
+    return out;
 }
 
 awaitable<bool> Router::evict_remote(Jid full) {

@@ -108,7 +108,12 @@ void Router::apply_route(const RouteChange& change) {
     const auto carried = find_session(change.entry.sid);
     // A late change of a session that is on its way out must not bring its route back.
     const bool stale = change.entry.node == options_.node && (!carried || carried->closing);
-    if (change.ended || !stale) routes_.apply(change);
+    if (change.ended || !stale) {
+        routes_.apply(change);
+        strays_.erase(change.entry.sid);
+    } else if (!carried) {
+        strays_.insert(change.entry.sid);
+    }
     fan_out(change);
     if (cluster_ != nullptr && was_available && (change.ended || !change.entry.available))
         remember_gone(change.entry.jid);

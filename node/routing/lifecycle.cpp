@@ -8,25 +8,34 @@ namespace hexad {
 namespace {
 
 constexpr std::size_t max_sessions_per_account = 100;
+constexpr int most_bind_attempts = 50;
 constexpr std::size_t ends_at_once = 64;  ///< of sessions that are over together
 constexpr seconds patience{20};  ///< of a resume, with a store that is away or a session that is ending
 
+/// What a callback will bring, to wait for.
+template <class T>
+class Awaited {
+public:
+    explicit Awaited(asio::io_context& io) : timer_(io, asio::steady_timer::time_point::max()) {}
+    void set(T value) {
+        value_ = std::move(value);
+        timer_.cancel();
+    }
+    awaitable<T> get() {
+        while (!value_) co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
+        co_return *value_;
+    }
+
+private:
+    asio::steady_timer timer_;
+    std::optional<T> value_;
+};
+
 /// Submits a batch and waits until it is safe.
 awaitable<bool> committed(Router& router, asio::io_context& io, Batch batch) {
-    struct Waiting {
-        explicit Waiting(asio::io_context& context) : timer(context, asio::steady_timer::time_point::max()) {}
-        asio::steady_timer timer;
-        bool done = false;
-        bool ok = false;
-    };
-    auto waiting = std::make_shared<Waiting>(io);
-    router.submit(std::move(batch), [waiting](bool ok) {
-        waiting->done = true;
-        waiting->ok = ok;
-        waiting->timer.cancel();
-    });
-    while (!waiting->done) co_await waiting->timer.async_wait(asio::as_tuple(asio::use_awaitable));
-    co_return waiting->ok;
+    const auto ok = std::make_shared<Awaited<bool>>(io);
+    router.submit(std::move(batch), [ok](bool value) { ok->set(value); });
+    co_return co_await ok->get();
 }
 
 awaitable<void> pause(asio::io_context& io, milliseconds time) {
@@ -122,15 +131,56 @@ awaitable<void> Router::stop() {
 
 awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string resource, Wire& wire) {
     if (stopping_) co_return StanzaError::resource_constraint("the server is stopping");
-    auto account = co_await accounts_.load(bare);
-    if (!account) co_return StanzaError::try_again();
-    if (!*account || (*account)->state != AccountState::active) co_return StanzaError::not_allowed();
-    auto full = (*account)->jid.with_resource(resource.empty() ? random_id(8) : resource);
-    if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
-    // The old session's farewell comes before the new one's greeting, or contacts would be left with the
-    // former.
+    if (resource.empty()) resource = random_id(8);
     bool inherits = false;
-    for (auto old = find_full(*full); old; old = find_full(*full)) {
+    for (int attempt = 1;; ++attempt) {
+        auto account = co_await accounts_.load(bare);
+        if (!account) co_return StanzaError::try_again();
+        if (!*account || (*account)->state != AccountState::active) co_return StanzaError::not_allowed();
+        const auto full = (*account)->jid.with_resource(resource);
+        if (!full) co_return StanzaError::bad_request("the resource is not acceptable");
+        inherits = co_await evict(*full) || inherits;
+        const auto* route = routes_.find(bare);
+        if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
+            co_return StanzaError::resource_constraint("too many sessions of this account");
+        }
+        auto session = new_session();
+        session->state.sid = random_id(16);
+        session->state.jid = *full;
+        session->state.account = *account;
+        session->in_cluster = cluster_ != nullptr;
+        session->window = options_.resume_window;
+        session->wants_tick = [this, weak = std::weak_ptr(session)] {
+            if (auto s = weak.lock()) ticking_.insert(s);
+        };
+        session->attach(wire);
+        session->inherits_presence = inherits;
+        const auto status = co_await commit_bind(session);
+        if (status != CommitStatus::ok) {
+            forget(session);
+            if (status != CommitStatus::route_moved || attempt == most_bind_attempts)
+                co_return StanzaError::try_again();
+            // Somebody else bound, came or went; the news is on its way, unless this node's replica is wrong.
+            if (attempt % patience_with_routes == 0) co_await cluster_->refresh_route(bare);
+            co_await pause(io_, milliseconds(2));
+            continue;
+        }
+        session->binding = false;
+        if (inherits) asio::co_spawn(io_, drop_inherited(session), asio::detached);
+        // What is meant for the session goes by the routes: it is theirs before its client hears that it is
+        // bound.
+        for (int i = 0;
+             i < 5000 && !session->closing && routes_.find_sid(bare, session->state.sid) == nullptr; ++i)
+            co_await pause(io_, milliseconds(1));
+        co_return session;
+    }
+}
+
+/// An older session of this name ends with `conflict`. Its farewell comes before the new one's greeting, or
+/// contacts would be left with the former. Whether the new one has an availability to take over.
+awaitable<bool> Router::evict(Jid full) {
+    bool inherits = false;
+    for (auto old = find_full(full); old; old = find_full(full)) {
         // Contacts see no flap: the new session takes the old one's availability over until it speaks for
         // itself.
         if (!old->closing && (old->state.available || old->inherits_presence))
@@ -138,53 +188,39 @@ awaitable<Result<SessionPtr, StanzaError>> Router::bind(Jid bare, std::string re
         kick(old, "conflict", "replaced by a new session");
         co_await pause(io_, milliseconds(1));
     }
-    if (cluster_ != nullptr) inherits = co_await evict_remote(*full) || inherits;
-    const auto* route = routes_.find(bare);
-    if (route != nullptr && route->sessions.size() >= max_sessions_per_account) {
-        co_return StanzaError::resource_constraint("too many sessions of this account");
-    }
-    auto session = new_session();
-    session->state.sid = random_id(16);
-    session->state.jid = *full;
-    session->state.account = *account;
-    session->in_cluster = cluster_ != nullptr;
-    session->window = options_.resume_window;
-    session->wants_tick = [this, weak = std::weak_ptr(session)] {
-        if (auto s = weak.lock()) ticking_.insert(s);
-    };
-    session->attach(wire);
-    session->inherits_presence = inherits;
-    if (inherits) asio::co_spawn(io_, drop_inherited(session), asio::detached);
-    sessions_[session->state.sid] = session;
-    by_jid_[*full] = session;
+    if (cluster_ != nullptr) inherits = co_await evict_remote(full) || inherits;
+    co_return inherits;
+}
 
+awaitable<CommitStatus> Router::commit_bind(SessionPtr session) {
+    auto& state = session->state;
+    sessions_[state.sid] = session;
+    by_jid_[state.jid] = session;
     Batch batch;
-    SessionBound event{session->state, batch};
+    SessionBound event{state, batch};
     hooks_.run(event);
     RouteChange change;
-    change.account = (*account)->jid;
-    change.entry = session->route = route_entry(session->state, options_.node);
+    change.account = state.account->jid;
+    change.entry = session->route = route_entry(state, options_.node);
     change.moves_version = true;
     session->routed = true;
-    session->state.epoch = {cluster_ != nullptr ? cluster_->generation() : 0, 0};
+    state.epoch = {cluster_ != nullptr ? cluster_->generation() : 0, 0};
     // On one node the route is true at once: a second bind of the same name must see this one.
-    if (committer_.never_refuses()) routes_.apply(change);
+    if (committer_.never_refuses()) {
+        routes_.apply(change);
+    } else {
+        // A bind that was under way for so long that its client has given up must not end the session that
+        // the client has bound elsewhere since.
+        batch.checks.push_back({change.account, routes_.version_of(change.account)});
+    }
     batch.routes.push_back(std::move(change));
     batch.sessions.push_back(record_of(session));
     batch.sessions.back().fresh = true;
     batch.withdrawn = session->given_up;
     session->binding = true;
-    if (!co_await committed(*this, io_, std::move(batch))) {
-        forget(session);
-        co_return StanzaError::try_again();
-    }
-    session->binding = false;
-    // What is meant for the session goes by the routes: it is theirs before its client hears that it is
-    // bound.
-    for (int i = 0; i < 5000 && !session->closing && routes_.find_sid(bare, session->state.sid) == nullptr;
-         ++i)
-        co_await pause(io_, milliseconds(1));
-    co_return session;
+    const auto status = std::make_shared<Awaited<CommitStatus>>(io_);
+    commit(std::move(batch), [status](CommitStatus value, Batch&) { status->set(value); });
+    co_return co_await status->get();
 }
 
 SessionPtr Router::find_full(const Jid& full) const {

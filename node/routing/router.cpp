@@ -352,19 +352,24 @@ void Router::ack_requested(const SessionPtr& session) {
 }
 
 void Router::submit(Batch batch, std::function<void(bool)> done) {
+    commit(std::move(batch), [this, done = std::move(done)](CommitStatus status, Batch& back) {
+        if (status == CommitStatus::route_moved) {
+            // No stanza of a client: the effects stand, whatever has become of the route.
+            back.checks.clear();
+            submit(std::move(back), done);
+        } else if (done) {
+            done(status == CommitStatus::ok);
+        }
+    });
+}
+
+void Router::commit(Batch batch, std::function<void(CommitStatus, Batch&)> done) {
     auto slots = std::make_shared<std::vector<Session::SlotPtr>>();
     reserve_numbers(batch, *slots);
     committer_.submit(std::move(batch),
                       [this, slots, done = std::move(done)](const CommitOutcome& outcome, Batch& back) {
-                          if (outcome.status == CommitStatus::route_moved) {
-                              // No stanza of a client: the effects stand, whatever has become of the route.
-                              back.checks.clear();
-                              submit(std::move(back), done);
-                              return;
-                          }
-                          const bool ok = outcome.status == CommitStatus::ok;
-                          if (ok) deliver(back, outcome, *slots);
-                          if (done) done(ok);
+                          if (outcome.status == CommitStatus::ok) deliver(back, outcome, *slots);
+                          done(outcome.status, back);
                       });
 }
 

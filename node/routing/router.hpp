@@ -85,6 +85,10 @@ public:
     void join(ClusterBackend& backend, OfflineStore& offline);
     /// Carries on with a lost node's session without its client (docs/delivery.md, "A node is taken over").
     awaitable<void> adopt(std::string sid, std::string from);
+    /// Sessions that `node` carries by the routes and that this node knows nothing of.
+    std::vector<std::string> without_carrier(const std::string& node) const;
+    /// Sessions of this node's memory that are over, or somebody else's, by the routes.
+    std::vector<std::string> in_doubt() const;
     /// Closes every client stream; the sessions wait for a resume.
     void close_streams(const std::string& condition);
     /// Sends the client of a session to another node (RFC 6120 §4.9.3.19): reads no more, finishes what was
@@ -117,6 +121,10 @@ public:
 
 private:
     friend struct Decision;
+    /// Refusals because of a route, two milliseconds apart, that a change on its way through the streams
+    /// explains.
+    static constexpr int patience_with_routes = 10;
+
     SessionPtr new_session();
     // router.cpp: input queue and commits
     void pump(const SessionPtr& session);
@@ -127,6 +135,8 @@ private:
     void finish_input(const SessionPtr& session, Session::Input& input);
     void schedule_advance(const SessionPtr& session);
     void advance_now(const SessionPtr& session);
+    /// Commits what no client's stanza causes, and delivers it.
+    void commit(Batch batch, std::function<void(CommitStatus, Batch&)> done);
     void add_state(const SessionPtr& session, Batch& batch);
 
     // decide.cpp: what becomes of a stanza
@@ -176,6 +186,8 @@ private:
     awaitable<void> fill(SessionPtr session);
 
     // lifecycle.cpp
+    awaitable<bool> evict(Jid full);
+    awaitable<CommitStatus> commit_bind(SessionPtr session);
     awaitable<void> end_session(SessionPtr session);
     void begin_end(const SessionPtr& session);
     void forget(const SessionPtr& session);
@@ -230,6 +242,9 @@ private:
         std::vector<LogEntry> entries;
     };
     std::unordered_map<std::string, Claiming> claiming_;
+    /// Sessions that this node carries by their routes, and does not: news that is late, or a session that
+    /// nobody has. Not in `routes_`.
+    std::unordered_set<std::string> strays_;
     /// Resources that went away lately, by account: a client that was between two nodes meanwhile has not
     /// heard of it.
     struct Gone {

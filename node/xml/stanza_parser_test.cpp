@@ -102,7 +102,9 @@ TEST_CASE("bytes that are no UTF-8 are a bad encoding", "[xml][rfc6120-4.9.3.22]
     for (const auto* bad : {"<a>\xff</a>", "<a>\xc0\xaf</a>", "<a>\xc3\x28</a>", "<a b='\xed\xa0\x80'/>"})
         CHECK(error_of(head + bad) == XmlError::bad_encoding);
     CHECK(error_of(head + "<a \xf0\x9f\x98\x80/>") == XmlError::not_well_formed);
-    CHECK(error_of(head + "<a \xf0\x9f") == XmlError::not_well_formed);  // the rest of it comes later
+    // Of the character where there should be a quotation mark, the rest comes later.
+    CHECK(error_of(head + "<a b=\xf0\x9f") == XmlError::not_well_formed);
+    CHECK(error_of(head + "<a b=\xff") == XmlError::bad_encoding);
 }
 
 TEST_CASE("only UTF-8 is spoken", "[xml][rfc6120-11.6]") {

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""A node that dies after its users were given away may still have had clients: a session whose client does not come back ends all
-the same, and what it had not received waits for the next login (docs/redundancy-groups.md)."""
+"""Sessions whose news nobody heard. A node that dies after its users were given away may still have had clients: a session whose
+client does not come back ends all the same, and what it had not received waits for the next login. A session that Redis gives to
+another node than the one that carries it finds back to its client (docs/redundancy-groups.md, "Cuts")."""
 import pathlib
 import sys
 import tempfile
@@ -31,7 +32,7 @@ def story(checks, lab, what, name, other, person, back):
     lab("kill", name)
     if back:
         lab("start", name)
-    time.sleep(WINDOW + 6)
+    time.sleep(WINDOW + 15)  # found at two looks, five seconds apart, then it waits for its client
     again = Resilient([at["n2"]], lab.domain, *split(person), resource="next")
     try:
         eventually(lambda: [m.get("id") for m in again.messages()] == [what], 10)
@@ -45,8 +46,41 @@ def story(checks, lab, what, name, other, person, back):
         client.stop()
 
 
+CLAIMED = """
+local p, sid, jid = ARGV[1], ARGV[2], ARGV[3]
+redis.call('HSET', p .. 's:' .. sid, 'node', 'n2')
+redis.call('HINCRBY', p .. 's:' .. sid, 'e', 1)
+local id = string.format('%.0f-0', redis.call('INCR', p .. 'seq'))
+redis.call('XADD', p .. 'chg', id, 'k', 'claim', 'd', cmsgpack.pack({sid, jid, 'n2'}))
+"""
+
+
+def untold(checks, lab, person, other):
+    """Redis says that n2 has claimed a session of n1's; neither has heard of it."""
+    at = {n["name"]: n["address"] for n in lab.status["nodes"]}
+    split = lambda user: (user["jid"].split("@")[0], user["password"])
+    one, two = Resilient([at["n1"]], lab.domain, *split(person)), Resilient([at["n2"]], lab.domain, *split(other))
+    time.sleep(1)
+    route = next(key for key in lab.redis("keys", "*:u:*").split() if key.endswith(person["jid"]))
+    sid = next(f for f in lab.redis("hkeys", route).split() if f.startswith("s:"))[2:]
+    lab.redis("eval", CLAIMED, 0, route[:route.index("}:") + 2], sid, person["jid"] + "/r")
+    two.send(f"<message to='{person['jid']}' type='chat' id='untold'><body>untold</body></message>")
+    try:
+        eventually(lambda: one.messages(), 25)
+    except AssertionError:
+        pass
+    got = [m.get("id") for m in one.messages()]
+    checks.that("claimed untold: the client has its message", got == ["untold"], str(got))
+    checks.that("claimed untold: in the same session", (one.logins, one.resumed) == (1, 1), f"{one.logins}, {one.resumed}")
+    found = lab.ctl("cluster", "verify")
+    checks.that("claimed untold: Redis, the store and the nodes agree", found["clean"], str(found["findings"]))
+    for client in (one, two):
+        client.stop()
+
+
 def main(checks, lab):
     others, people = lab.users("n2"), lab.users("n1")
+    untold(checks, lab, people[2], others[2])
     lab("kill", "n1")
     waits_for(lab, 30, n2="backup")
     lab("start", "n1")

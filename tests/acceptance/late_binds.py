@@ -1,0 +1,51 @@
+#!/usr/bin/python3
+"""A client gives up a node that is cut off from Redis and logs in at another one, under the same full JID. What the first node
+had sent to Redis arrives when the cut is mended: it must not end the session that the client has by then."""
+import os
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from support.checks import Checks  # noqa: E402
+from support.client import Client  # noqa: E402
+from support.lab import Lab  # noqa: E402
+from support.resilient import Resilient  # noqa: E402
+
+BIND = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>"
+
+
+def authenticated(address, domain, name, password):
+    client = Client(address, 5222, domain, label=f"{name}@{address}")
+    client.opens().has_features()
+    client.starts_tls().opens().has_features()
+    client.authenticates(name, password, "PLAIN").opens().has_features()
+    return client
+
+
+def main(checks, lab):
+    at = {n["name"]: n["address"] for n in lab.status["nodes"]}
+    for turn, user in enumerate(lab.users()[:3]):
+        name, password = user["jid"].split("@")[0], user["password"]
+        given_up = authenticated(at["n2"], lab.domain, name, password)
+        lab("cut", "n2", "--from", "redis")
+        given_up.sends_raw(BIND)
+        time.sleep(0.5)
+        given_up.drops()
+        kept = Resilient([at["n1"]], lab.domain, name, password)
+        lab("heal")
+        time.sleep(6)
+        checks.that(f"turn {turn}: the session goes on", (kept.logins, kept.resumed, len(kept.outages)) == (1, 0, 0),
+                    f"{kept.logins}, {kept.resumed}, {kept.outages}")
+        carried = [s["jid"] for s in lab.ctl("session", "list") if s["jid"].startswith(name + "@")]
+        checks.that(f"turn {turn}: there is one", carried == [user["jid"] + "/r"], str(carried))
+        kept.stop()
+    found = lab.ctl("cluster", "verify")
+    checks.that("Redis, the store and the nodes agree", found["clean"], str(found["findings"]))
+
+
+if os.geteuid() != 0:
+    print("SKIPPED no right to use iptables")
+    sys.exit(0)
+with Checks() as all_checks, Lab("--nodes", "2", "--users", "4", "--password", "pencil") as up:
+    main(all_checks, up)
