@@ -128,8 +128,8 @@ public:
     /// for one that cannot be resumed.
     awaitable<Result<ClaimedSession, ClaimRefusal>> adopt(std::string sid, std::string from, Timestamp until,
                                                           bool ending);
-    /// Ends what Redis still has of a session that is over by the store; whether it is. Empty: the store does not
-    /// answer.
+    /// Ends what Redis still has of a session that is over by the store; whether it is. Empty: the store does
+    /// not answer.
     awaitable<std::optional<bool>> end_if_over(std::string sid, std::string carrier);
     awaitable<bool> put_node_state(std::string node, std::string bytes);
     awaitable<Result<std::map<std::string, std::string>>> node_states();

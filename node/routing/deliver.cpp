@@ -111,7 +111,7 @@ void Router::apply_route(const RouteChange& change) {
     if (change.ended || !stale) {
         routes_.apply(change);
         strays_.erase(change.entry.sid);
-    } else if (!carried) {
+    } else {
         strays_.insert(change.entry.sid);
     }
     fan_out(change);

@@ -242,8 +242,8 @@ private:
         std::vector<LogEntry> entries;
     };
     std::unordered_map<std::string, Claiming> claiming_;
-    /// Sessions that this node carries by their routes, and does not: news that is late, or a session that
-    /// nobody has. Not in `routes_`.
+    /// Sessions that this node carries by their routes, and does not (any more): news that is late, or a
+    /// session that nobody has. Not in `routes_`.
     std::unordered_set<std::string> strays_;
     /// Resources that went away lately, by account: a client that was between two nodes meanwhile has not
     /// heard of it.

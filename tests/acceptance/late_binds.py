@@ -40,6 +40,16 @@ def main(checks, lab):
         carried = [s["jid"] for s in lab.ctl("session", "list") if s["jid"].startswith(name + "@")]
         checks.that(f"turn {turn}: there is one", carried == [user["jid"] + "/r"], str(carried))
         kept.stop()
+    gone = lab.users()[3]
+    nobody = authenticated(at["n2"], lab.domain, gone["jid"].split("@")[0], gone["password"])
+    lab("cut", "n2", "--from", "redis")
+    nobody.sends_raw(BIND)
+    time.sleep(0.5)
+    nobody.drops()
+    lab("heal")
+    time.sleep(15)
+    left = [key for key in lab.redis("keys", "*:u:*").split() if key.endswith(gone["jid"]) and int(lab.redis("hlen", key)) > 1]
+    checks.that("a client that came to no other node leaves nothing", not left, str(left))
     found = lab.ctl("cluster", "verify")
     checks.that("Redis, the store and the nodes agree", found["clean"], str(found["findings"]))
 
