@@ -122,8 +122,7 @@ void welcome(Step& step, const Occupant& self, const Element& x, bool created) {
     if (room.config.archived) own.self_status.push_back(170);
     if (created) own.self_status.push_back(201);
     if (respelt(step, self.nick)) own.self_status.push_back(210);
-    const auto text = step.presence(self, self, own, true).to_string(ns::client);
-    step.append(step.input.sid, make_bytes(addressed(text, step.input.from)));
+    step.append(step.input.sid, make_bytes(step.own_presence(self, self.sessions.back(), own)));
     send_past(step, x);
     send_subject(step);
 }
@@ -253,8 +252,7 @@ void leave(Step& step, std::vector<int> status, const std::string& reason) {
     }
     // Others of the account stay behind the nickname: only the one who goes hears it.
     const auto session = *step.sender_session();
-    const auto text = step.presence(occupant, occupant, what, true).to_string(ns::client);
-    step.notice(session.sid, session.jid, make_bytes(addressed(text, session.jid)));
+    step.notice(session.sid, session.jid, make_bytes(step.own_presence(occupant, session, what)));
     const bool was_shown = occupant.sessions.back().sid == session.sid;
     take_session(step, session.sid);
     step.sender = nullptr;
@@ -265,6 +263,7 @@ void leave(Step& step, std::vector<int> status, const std::string& reason) {
 /// place.
 void tell_gone(Step& step) {
     Element presence = make_presence(step.to, step.input.from, "unavailable");
+    if (step.xml.has_attr("id")) presence.set("id", step.xml.attr("id"));
     Element x("x", ns::muc_user);
     Element item("item", ns::muc_user);
     item.set("affiliation", "none")

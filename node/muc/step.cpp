@@ -125,6 +125,14 @@ Element Step::presence(const Occupant& about, const Occupant& viewer, const Abou
     return out;
 }
 
+std::string Step::own_presence(const Occupant& about, const OccupantSession& session,
+                               const About& what) const {
+    auto out = presence(about, about, what, true);
+    if (session.sid == input.sid && xml.name() == "presence" && xml.has_attr("id"))
+        out.set("id", xml.attr("id"));
+    return addressed(out.to_string(ns::client), session.jid);
+}
+
 void Step::show(const Occupant& about, const About& what, const std::string& except) {
     // All viewers see one of two forms; what differs is only the address.
     std::string plain, with_jid;
@@ -133,15 +141,11 @@ void Step::show(const Occupant& about, const About& what, const std::string& exc
         const bool self = &viewer == &about;
         if (!self && !shown) continue;
         auto& text = room.sees_jids(viewer) ? with_jid : plain;
-        std::string own;
-        if (self) {
-            own = presence(about, viewer, what, true).to_string(ns::client);
-        } else if (text.empty()) {
-            text = presence(about, viewer, what, false).to_string(ns::client);
-        }
+        if (!self && text.empty()) text = presence(about, viewer, what, false).to_string(ns::client);
         for (const auto& session : viewer.sessions) {
             if (session.sid == except) continue;
-            notice(session.sid, session.jid, make_bytes(addressed(self ? own : text, session.jid)));
+            auto one = self ? own_presence(about, session, what) : addressed(text, session.jid);
+            notice(session.sid, session.jid, make_bytes(std::move(one)));
         }
     }
 }

@@ -60,6 +60,9 @@ public:
     /// Presence about an occupant as `viewer` sees it, without `to`. `self`: the viewer is the occupant
     /// itself.
     Element presence(const Occupant& about, const Occupant& viewer, const About& what, bool self) const;
+    /// The same about an occupant for one of its own sessions, with `to`; the one that asked for it finds the
+    /// id of its presence in it (XEP-0045 §7.2.2), which some clients wait for.
+    std::string own_presence(const Occupant& about, const OccupantSession& session, const About& what) const;
     /// To all, the occupant itself included; except the session `except`.
     void show(const Occupant& about, const About& what, const std::string& except = {});
     /// Shows the occupant out and takes it off the room.

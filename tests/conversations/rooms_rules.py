@@ -298,3 +298,17 @@ def requests_between_occupants_are_no_private_messages(stage):
     room, crone, hag = coven(stage, "hag", allowpm="none")
     hag.sends(f"<iq type='get' id='v' to='{room.jid}/firstwitch'><query xmlns='jabber:iq:version'/></iq>")
     crone.receives(f"<iq type='get' from='{room.jid}/hag'><query xmlns='jabber:iq:version'/></iq>")
+
+
+@play("rooms", "xep0045-7.2.2")
+def the_own_presence_has_the_id_that_the_client_gave(stage):
+    room, crone = coven(stage)
+    hag = stage.online("hag/pda")
+    hag.sends(f"<presence to='{room.jid}/thirdwitch' id='in'><x xmlns='{MUC}'/></presence>")
+    own = hag.receives(f"<presence from='{room.jid}/thirdwitch'><x {USER}><status code='110'/></x></presence>")
+    seen = crone.receives(f"<presence from='{room.jid}/thirdwitch'/>")
+    assert own.get("id") == "in" and seen.get("id") is None, (own.get("id"), seen.get("id"))
+    hag.sends(f"<presence to='{room.jid}/thirdwitch' id='out' type='unavailable'/>")
+    own = hag.receives(f"<presence from='{room.jid}/thirdwitch' type='unavailable'><x {USER}><status code='110'/></x></presence>")
+    seen = crone.receives(f"<presence from='{room.jid}/thirdwitch' type='unavailable'/>")
+    assert own.get("id") == "out" and seen.get("id") is None, (own.get("id"), seen.get("id"))
