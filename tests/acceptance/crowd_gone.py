@@ -25,8 +25,7 @@ def crowd(lab):
     words = [str(CROWD), "--domain", lab.domain, "--password", PASSWORD, "--port", "5223", "--clients", str(CLIENTS)]
     for node in lab.status["nodes"]:
         words += ["--address", node["address"]]
-    started = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return started, json.loads(started.stdout.readline())
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def user(lab, number):
@@ -67,8 +66,9 @@ class Echo:
 def story(checks, lab, what, people, lost):
     """`people`: who is sent something meanwhile; `lost`: the node that goes with its clients, or None."""
     at = {n["name"]: n["address"] for n in lab.status["nodes"]}
-    clients, told = crowd(lab)
+    clients = crowd(lab)
     try:
+        told = json.loads(clients.stdout.readline())
         name = lab.redis("--scan", "--pattern", "*:sessions")
         checks.that(f"{what}: {CLIENTS} sessions", told["failed"] == 0 and int(lab.redis("scard", name)) == CLIENTS, str(told))
     finally:

@@ -8,30 +8,26 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from support.checks import Checks  # noqa: E402
-from support.client import Client  # noqa: E402
 from support.lab import Lab  # noqa: E402
-from support.resilient import Resilient  # noqa: E402
+from support.resilient import Resilient, authenticated  # noqa: E402
 
 BIND = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>"
 
 
-def authenticated(address, domain, name, password):
-    client = Client(address, 5222, domain, label=f"{name}@{address}")
-    client.opens().has_features()
-    client.starts_tls().opens().has_features()
-    client.authenticates(name, password, "PLAIN").opens().has_features()
-    return client
+def gives_up(lab, address, name, password):
+    """Its bind is on the way to Redis, behind a cut, when the client goes."""
+    client = authenticated(address, lab.domain, name, password)
+    lab("cut", "n2", "--from", "redis")
+    client.sends_raw(BIND)
+    time.sleep(0.5)
+    client.drops()
 
 
 def main(checks, lab):
     at = {n["name"]: n["address"] for n in lab.status["nodes"]}
     for turn, user in enumerate(lab.users()[:3]):
         name, password = user["jid"].split("@")[0], user["password"]
-        given_up = authenticated(at["n2"], lab.domain, name, password)
-        lab("cut", "n2", "--from", "redis")
-        given_up.sends_raw(BIND)
-        time.sleep(0.5)
-        given_up.drops()
+        gives_up(lab, at["n2"], name, password)
         kept = Resilient([at["n1"]], lab.domain, name, password)
         lab("heal")
         time.sleep(6)
@@ -41,11 +37,7 @@ def main(checks, lab):
         checks.that(f"turn {turn}: there is one", carried == [user["jid"] + "/r"], str(carried))
         kept.stop()
     gone = lab.users()[3]
-    nobody = authenticated(at["n2"], lab.domain, gone["jid"].split("@")[0], gone["password"])
-    lab("cut", "n2", "--from", "redis")
-    nobody.sends_raw(BIND)
-    time.sleep(0.5)
-    nobody.drops()
+    gives_up(lab, at["n2"], gone["jid"].split("@")[0], gone["password"])
     lab("heal")
     time.sleep(15)
     left = [key for key in lab.redis("keys", "*:u:*").split() if key.endswith(gone["jid"]) and int(lab.redis("hlen", key)) > 1]

@@ -17,11 +17,11 @@ WINDOW = 6
 CONFIG = f"[cluster]\nresume_window = {WINDOW}\nfallback_delay = 600\n"
 
 
-def story(checks, lab, what, name, other, person, back):
-    """A client at the dead node vanishes and the node dies again; `back`: it is started at once."""
+def story(checks, lab, what, other, person, back):
+    """A client at n1, whose users are at n2, vanishes and the node dies again; `back`: it is started at once."""
     at = {n["name"]: n["address"] for n in lab.status["nodes"]}
     split = lambda user: (user["jid"].split("@")[0], user["password"])
-    one = Resilient([at[name]], lab.domain, *split(person))
+    one = Resilient([at["n1"]], lab.domain, *split(person))
     two = Resilient([at["n2"]], lab.domain, *split(other))
     time.sleep(1.5)  # its presence is everywhere, nothing is under way
     one.running = False  # it vanishes: nothing is acknowledged any more
@@ -29,9 +29,9 @@ def story(checks, lab, what, name, other, person, back):
     one.client.drops()
     two.send(f"<message to='{person['jid']}' type='chat' id='{what}'><body>{what}</body></message>")
     lab.waits("acknowledged", lambda: two.acked >= two.sent_count, 10)
-    lab("kill", name)
+    lab("kill", "n1")
     if back:
-        lab("start", name)
+        lab("start", "n1")
     time.sleep(WINDOW + 15)  # found at two looks, five seconds apart, then it waits for its client
     again = Resilient([at["n2"]], lab.domain, *split(person), resource="next")
     try:
@@ -85,9 +85,9 @@ def main(checks, lab):
     waits_for(lab, 30, n2="backup")
     lab("start", "n1")
     waits_for(lab, 30, n1="failed-over")
-    story(checks, lab, "started at once", "n1", others[0], people[0], True)
+    story(checks, lab, "started at once", others[0], people[0], True)
     waits_for(lab, 30, n1="failed-over")
-    story(checks, lab, "not started", "n1", others[1], people[1], False)
+    story(checks, lab, "not started", others[1], people[1], False)
 
 
 with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:

@@ -9,6 +9,17 @@ from .client import ENDED, SM, Client, PlayError
 CLIENT = "{jabber:client}"
 
 
+def authenticated(address, domain, name, password, mechanism="PLAIN", port=5222):
+    """A client that has yet to bind or resume."""
+    client = Client(address, port, domain, label=f"{name}@{address}")
+    client.answers_acks = True
+    client.opens()
+    client.has_features()
+    client.starts_tls().opens().has_features()
+    client.authenticates(name, password, mechanism).opens().has_features()
+    return client
+
+
 class Resilient:
     """`patience`: seconds of silence, asked for a sign of life meanwhile, after which it gives its stream up."""
 
@@ -29,13 +40,7 @@ class Resilient:
         self.thread.start()
 
     def _open(self, address):
-        client = Client(address, self.port, self.domain, label=f"{self.name}@{address}")
-        client.answers_acks = True
-        client.opens()
-        client.has_features()
-        client.starts_tls().opens().has_features()
-        client.authenticates(self.name, self.password, self.mechanism).opens().has_features()
-        return client
+        return authenticated(address, self.domain, self.name, self.password, self.mechanism, self.port)
 
     def _connect(self, address):
         self.client = self._open(address)
